@@ -1,0 +1,1 @@
+//! Segments, the forwarding database, learning, ageing and flooding.

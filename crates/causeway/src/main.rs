@@ -1,0 +1,2 @@
+//! The Causeway L2 VPN appliance.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The appliance configuration: TOML to validated types.

@@ -1,0 +1,1 @@
+//! The control thread: sockets, timers, TLS, netlink; publishes snapshots to the workers.

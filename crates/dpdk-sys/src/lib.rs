@@ -1,0 +1,1 @@
+//! Raw DPDK bindings: bindgen output and a small C shim, nothing else.

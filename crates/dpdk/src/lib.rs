@@ -1,0 +1,1 @@
+//! Safe DPDK: EAL, mempools, mbufs, ports, queues.

@@ -1,0 +1,1 @@
+//! The data path, stage by stage, generic over a packet buffer.

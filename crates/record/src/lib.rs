@@ -1,0 +1,1 @@
+//! Protected records: keys, seal, open, record numbers, replay window, blocks, reassembly.
