@@ -1,1 +1,267 @@
-//! Per-core counters and named drop reasons.
+//! Counters that cost a worker one addition each: every worker has its own, writes them alone, and
+//! readers add them up. Every packet that ends inside the appliance has a [`DropReason`].
+#![forbid(unsafe_code)]
+
+mod reasons;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use reasons::{DropReason, Group};
+
+/// A number that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning thread may call it: the addition is a load and a store, not an
+    /// atomic read-modify-write, so that it costs what an ordinary addition costs.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The value at some recent moment.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Defines a struct of counters and the plain struct that a reader sums them into.
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident => $totals:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: Counter,)*
+        }
+
+        #[doc = concat!("[`", stringify!($name), "`] of all cores, added up.")]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $totals {
+            $($(#[$field_doc])* pub $field: u64,)*
+        }
+
+        impl $totals {
+            /// Each counter's name and value, in order.
+            pub fn fields(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($field), self.$field),)*]
+            }
+
+            fn add(&mut self, counters: &$name) {
+                $(self.$field = self.$field.wrapping_add(counters.$field.get());)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// What passed through a port.
+    PortCounters => PortTotals {
+        /// Packets received.
+        rx_frames,
+        /// Octets received, from the destination address on, without FCS.
+        rx_octets,
+        /// Packets sent.
+        tx_frames,
+        /// Octets sent.
+        tx_octets,
+        /// Packets left to the kernel's side of the port.
+        to_kernel,
+    }
+}
+
+counters! {
+    /// What entered a segment from one side, and the broadcast and multicast frames among it.
+    SideCounters => SideTotals {
+        /// Frames.
+        frames,
+        /// Octets of those frames, without the attachment's encapsulation.
+        octets,
+        /// Broadcast and multicast frames among them.
+        bum,
+    }
+}
+
+counters! {
+    /// What passed through a session.
+    SessionCounters => SessionTotals {
+        /// Records sent.
+        tx_records,
+        /// Frames packed into records.
+        tx_frames,
+        /// Octets of those frames.
+        tx_octets,
+        /// Flooded frames among them.
+        tx_bum,
+        /// Authentic records received.
+        rx_records,
+        /// Octets of those records.
+        rx_record_octets,
+        /// Whole frames taken out of records.
+        rx_frames,
+        /// Octets of those frames.
+        rx_octets,
+        /// Broadcast and multicast frames among them.
+        rx_bum,
+    }
+}
+
+counters! {
+    /// What a worker's loop did.
+    PollCounters => PollTotals {
+        /// Rounds over all queues.
+        polls,
+        /// Rounds in which there was something to do.
+        busy_polls,
+        /// Sleeps of the adaptive idle policy.
+        sleeps,
+        /// Packets received.
+        frames,
+    }
+}
+
+/// What entered a segment.
+#[derive(Debug, Default)]
+pub struct SegmentCounters {
+    /// From its local attachments.
+    pub from_lan: SideCounters,
+    /// From sessions.
+    pub from_tunnel: SideCounters,
+}
+
+/// Dropped packets by reason.
+#[derive(Debug)]
+pub struct Drops([Counter; DropReason::COUNT]);
+
+impl Drops {
+    /// Counts `n` packets.
+    #[inline]
+    pub fn add(&self, reason: DropReason, n: u64) {
+        self.0[reason as usize].add(n);
+    }
+
+    /// The packets dropped for `reason`.
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize].get()
+    }
+}
+
+/// The counters of one worker, on cache lines of their own.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct CoreCounters {
+    /// What was dropped.
+    pub drops: Drops,
+    /// What the poll loop did.
+    pub poll: PollCounters,
+    /// By port.
+    pub ports: Box<[PortCounters]>,
+    /// By segment.
+    pub segments: Box<[SegmentCounters]>,
+    /// By session.
+    pub sessions: Box<[SessionCounters]>,
+}
+
+impl CoreCounters {
+    /// Counters for so many ports, segments and sessions.
+    pub fn new(ports: usize, segments: usize, sessions: usize) -> Self {
+        Self {
+            drops: Drops([const { Counter(AtomicU64::new(0)) }; DropReason::COUNT]),
+            poll: PollCounters::default(),
+            ports: some(ports),
+            segments: some(segments),
+            sessions: some(sessions),
+        }
+    }
+}
+
+/// The counters of all workers.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    cores: Vec<Arc<CoreCounters>>,
+}
+
+impl Counters {
+    /// The counters of `cores`.
+    pub fn new(cores: Vec<Arc<CoreCounters>>) -> Self {
+        Self { cores }
+    }
+
+    /// Each worker's own.
+    pub fn cores(&self) -> &[Arc<CoreCounters>] {
+        &self.cores
+    }
+
+    /// Packets dropped for `reason`.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.cores.iter().map(|core| core.drops.get(reason)).sum()
+    }
+
+    /// What passed through port number `index`; zeros for a port that does not exist.
+    pub fn port(&self, index: usize) -> PortTotals {
+        let mut totals = PortTotals::default();
+        self.cores.iter().filter_map(|core| core.ports.get(index)).for_each(|port| totals.add(port));
+        totals
+    }
+
+    /// What entered segment number `index` from the local side and from sessions.
+    pub fn segment(&self, index: usize) -> (SideTotals, SideTotals) {
+        let (mut lan, mut tunnel) = (SideTotals::default(), SideTotals::default());
+        for segment in self.cores.iter().filter_map(|core| core.segments.get(index)) {
+            lan.add(&segment.from_lan);
+            tunnel.add(&segment.from_tunnel);
+        }
+        (lan, tunnel)
+    }
+
+    /// What passed through session number `index`.
+    pub fn session(&self, index: usize) -> SessionTotals {
+        let mut totals = SessionTotals::default();
+        self.cores.iter().filter_map(|core| core.sessions.get(index)).for_each(|session| totals.add(session));
+        totals
+    }
+
+    /// What all poll loops did.
+    pub fn poll(&self) -> PollTotals {
+        let mut totals = PollTotals::default();
+        self.cores.iter().for_each(|core| totals.add(&core.poll));
+        totals
+    }
+}
+
+fn some<T: Default>(count: usize) -> Box<[T]> {
+    (0..count).map(|_| T::default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn totals_are_the_sum_over_cores() {
+        let cores: Vec<_> = (0..2).map(|_| Arc::new(CoreCounters::new(2, 3, 4))).collect();
+        cores[0].ports[1].rx_frames.add(5);
+        cores[1].ports[1].rx_frames.add(7);
+        cores[1].segments[2].from_tunnel.bum.add(3);
+        cores[0].drops.add(DropReason::Replayed, 2);
+        cores[1].drops.add(DropReason::Replayed, 2);
+        let counters = Counters::new(cores);
+        assert_eq!(counters.port(1).rx_frames, 12);
+        assert_eq!(counters.port(99), PortTotals::default());
+        assert_eq!(counters.segment(2).1.bum, 3);
+        assert_eq!(counters.drops(DropReason::Replayed), 4);
+        assert_eq!(counters.drops(DropReason::TooOld), 0);
+    }
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_a_help() {
+        let names: HashSet<&str> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), DropReason::COUNT);
+        for (at, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at, "{}", reason.name());
+            assert!(reason.help().len() > 10, "{}", reason.name());
+        }
+    }
+}

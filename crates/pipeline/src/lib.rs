@@ -1,1 +1,26 @@
-//! The data path, stage by stage, generic over a packet buffer.
+//! The data path: what happens to a frame between the port it comes in on and the port it leaves
+//! by. One stage, one file:
+//!
+//! | stage | file | from | to |
+//! | --- | --- | --- | --- |
+//! | classify | [`classify`] | frame on a trunk port | segment and attachment, encapsulation stripped |
+//! | forward | [`forward`] | frame of a segment | learned, looked up, delivered or flooded |
+//! | egress | [`egress`] | frame for an attachment | VLAN tag or VXLAN header pushed |
+//! | send | [`send`] | frame for a session | blocks packed into records, sealed, outer headers |
+//! | receive | [`receive`] | datagram on the uplink | record opened, blocks joined to frames |
+//!
+//! [`Engine`] holds what one worker core owns and runs the stages over whole bursts. Nothing here knows DPDK,
+//! sockets or clocks: packets are a [`wire::buf::PacketBuf`], time comes in with each burst, and packets go out
+//! through a [`Sink`]. Per packet there is no lock, no system call, no heap allocation and no log line.
+#![forbid(unsafe_code)]
+
+pub mod classify;
+pub mod command;
+pub mod egress;
+mod engine;
+pub mod forward;
+pub mod receive;
+pub mod send;
+pub mod tables;
+
+pub use engine::{BURST, Engine, Now, Sink, View};

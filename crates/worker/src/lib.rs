@@ -1,1 +1,97 @@
-//! The pinned poll loop: DPDK queues on one side, the pipeline on the other.
+//! The workers: one pinned thread per configured core, polling its own queue of every port and
+//! running the [`pipeline`] to completion. Per packet: no lock, no system call, no heap allocation, no log
+//! line.
+//!
+//! A worker shares with others only what is read (the tables' snapshot), what is written rarely (the FDB), and its
+//! counters, which it alone writes.
+#![forbid(unsafe_code)]
+
+mod idle;
+mod poll;
+mod sink;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bridge::Fdb;
+use counters::CoreCounters;
+use crossbeam::channel::{Receiver, Sender};
+use dpdk::{MbufPool, RxQueue, TxQueue};
+use pipeline::command::{Command, Event};
+use pipeline::tables::{PortIndex, Tables};
+
+pub use idle::IdlePolicy;
+
+/// One worker's queues of one port.
+#[derive(Debug)]
+pub struct PortQueues {
+    /// The port.
+    pub port: PortIndex,
+    /// The queue it receives on.
+    pub rx: RxQueue,
+    /// The queue it sends on.
+    pub tx: TxQueue,
+}
+
+/// What a worker works with.
+pub struct WorkerParams {
+    /// Counted from 0; names the thread.
+    pub index: usize,
+    /// The core to pin the thread to, as the kernel numbers them.
+    pub core: usize,
+    /// What to do when there is nothing to do.
+    pub idle: IdlePolicy,
+    /// The instant that the appliance counts its time from, the same for all its threads.
+    pub start: Instant,
+    /// The queues it owns, at most one pair per port.
+    pub queues: Vec<PortQueues>,
+    /// Where its buffers come from.
+    pub pool: MbufPool,
+    /// Most sessions there can be.
+    pub max_sessions: usize,
+    /// The tables in force.
+    pub tables: Arc<ArcSwap<Tables>>,
+    /// The forwarding database.
+    pub fdb: Arc<Fdb>,
+    /// This worker's counters.
+    pub counters: Arc<CoreCounters>,
+    /// Orders from the control thread.
+    pub commands: Receiver<Command>,
+    /// News for the control thread.
+    pub events: Sender<Event>,
+}
+
+/// A running worker. Dropping it without [`Worker::stop`] leaves the thread running.
+#[derive(Debug)]
+pub struct Worker {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<PortQueues>>,
+}
+
+impl Worker {
+    /// Starts the thread. Fails when the system gives no thread.
+    pub fn start(params: WorkerParams) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let thread = Builder::new()
+            .name(format!("worker-{}", params.index))
+            .spawn(move || poll::run(params, &seen))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends the thread after its present burst and gives its queues back, so that the ports can be
+    /// stopped. `None` when the thread panicked.
+    pub fn stop(self) -> Option<Vec<PortQueues>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().ok()
+    }
+
+    /// Whether the thread has ended, which it does by itself only when it panicked.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}

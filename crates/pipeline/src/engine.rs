@@ -1,0 +1,200 @@
+//! One worker core's share of the data path.
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use bridge::Fdb;
+use counters::{CoreCounters, DropReason};
+use crossbeam::channel::{Sender, TrySendError};
+use wire::buf::{BufPool, PacketBuf};
+
+use crate::classify::{self, Classified};
+use crate::command::{Command, Event};
+use crate::forward::Arrived;
+use crate::receive::RxLanes;
+use crate::send::TxSessions;
+use crate::tables::{PortIndex, PortRole, Tables};
+
+/// Most packets that one poll of a queue takes.
+pub const BURST: usize = 32;
+
+/// How often [`Engine::housekeeping`] wants to be called.
+pub const HOUSEKEEPING: Duration = Duration::from_millis(100);
+
+/// Where packets leave the data path. A sink never blocks: what a port does not take is dropped
+/// and counted there.
+pub trait Sink<B> {
+    /// Sends `buf` on `port`.
+    fn send(&mut self, port: PortIndex, buf: B);
+}
+
+/// The time of a burst.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now(pub Duration);
+
+impl Now {
+    /// Seconds since start, as the FDB counts them.
+    pub fn seconds(self) -> u32 {
+        u32::try_from(self.0.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a burst is processed against: shared, never written by a stage but for counters and the FDB.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The snapshot in force.
+    pub tables: &'a Tables,
+    /// The forwarding database.
+    pub fdb: &'a Fdb,
+    /// This core's counters.
+    pub counters: &'a CoreCounters,
+    /// The time.
+    pub now: Now,
+}
+
+impl View<'_> {
+    /// Counts one dropped packet.
+    pub(crate) fn dropped(&self, reason: DropReason) {
+        self.counters.drops.add(reason, 1);
+    }
+}
+
+/// The state that one worker owns alone: its buffers, lanes and unfinished records.
+pub struct Engine<P: BufPool> {
+    pub(crate) pool: P,
+    pub(crate) tx: TxSessions<P::Buf>,
+    pub(crate) rx: RxLanes<P::Buf>,
+    events: Sender<Event>,
+}
+
+impl<P: BufPool> Engine<P> {
+    /// An engine for at most `max_sessions` sessions, taking its buffers from `pool` and telling the
+    /// control thread through `events`.
+    pub fn new(pool: P, max_sessions: usize, events: Sender<Event>) -> Self {
+        Self { pool, tx: TxSessions::new(max_sessions), rx: RxLanes::new(max_sessions), events }
+    }
+
+    /// Processes a burst that `port` received and leaves `burst` empty. Records are sent when they
+    /// are full; [`Engine::finish`] sends the rest.
+    pub fn burst<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        port: PortIndex,
+        burst: &mut ArrayVec<P::Buf, BURST>,
+    ) {
+        let Some(entry) = view.tables.ports.get(port.index()) else {
+            view.counters.drops.add(DropReason::NoDestination, burst.len() as u64);
+            burst.clear();
+            return;
+        };
+        match &entry.role {
+            PortRole::Trunk(trunk) => {
+                // First pass: classify the whole burst and start the FDB's cache misses.
+                let mut arrived: ArrayVec<Arrived<P::Buf>, BURST> = ArrayVec::new();
+                for buf in burst.drain(..) {
+                    match classify::classify(view, entry, trunk, buf) {
+                        Classified::Frame(frame) => {
+                            frame.touch(view.fdb);
+                            arrived.push(frame);
+                        }
+                        Classified::Kernel(buf) => to_kernel(view, sink, port, buf),
+                        Classified::Drop(reason) => view.dropped(reason),
+                        Classified::UnknownVtep(frame, address) => {
+                            self.tell(view, Event::NewVtep { port, address });
+                            view.dropped(DropReason::VxlanUnknownVtep);
+                            drop(frame);
+                        }
+                    }
+                }
+                for frame in arrived {
+                    self.forward(view, sink, frame);
+                }
+            }
+            PortRole::Uplink(uplink) => {
+                for buf in burst.drain(..) {
+                    if let Some(buf) = self.receive(view, sink, entry, uplink, buf) {
+                        to_kernel(view, sink, port, buf);
+                    }
+                }
+            }
+            PortRole::Host(companion) => {
+                for buf in burst.drain(..) {
+                    sink.send(*companion, buf);
+                }
+            }
+        }
+    }
+
+    /// Ends a burst: seals and sends every record that is still open, so that none waits for more
+    /// traffic.
+    pub fn finish<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S) {
+        self.flush_records(view, sink);
+    }
+
+    /// Carries out one order of the control thread.
+    pub fn command<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, command: Command) {
+        match command {
+            Command::InstallRx { session, lane } => {
+                let id = lane.id();
+                if let Some(old) = self.rx.install(session, lane) {
+                    self.tell(view, Event::RetiredRx(old));
+                }
+                self.tell(view, Event::RxInstalled { session, lane: id });
+            }
+            Command::RemoveRx(id) => {
+                if let Some(old) = self.rx.remove(id) {
+                    self.tell(view, Event::RetiredRx(old));
+                }
+            }
+            Command::InstallTx { session, lane } => {
+                self.flush_records(view, sink);
+                if let Some(old) = self.tx.install(session, lane) {
+                    self.tell(view, Event::RetiredTx(old));
+                }
+            }
+            Command::RemoveTx(session) => {
+                self.flush_records(view, sink);
+                if let Some(old) = self.tx.remove(session) {
+                    self.tell(view, Event::RetiredTx(old));
+                }
+            }
+            Command::SendControl { session, path, block } => {
+                self.send_control(view, sink, session, path.as_deref(), &block);
+                if let Some(path) = path {
+                    self.tell(view, Event::RetiredPath(path));
+                }
+            }
+        }
+    }
+
+    /// Gives up what has waited too long; to be called every [`HOUSEKEEPING`] or so.
+    pub fn housekeeping(&mut self, view: View<'_>) {
+        let given_up = self.rx.expire(view.now.0);
+        view.counters.drops.add(DropReason::ReassemblyGaveUp, given_up as u64);
+    }
+
+    /// The buffers' pool, to allocate from for a test or a measurement.
+    pub fn pool(&mut self) -> &mut P {
+        &mut self.pool
+    }
+
+    pub(crate) fn tell(&self, view: View<'_>, event: Event) {
+        if let Err(TrySendError::Full(_)) = self.events.try_send(event) {
+            view.dropped(DropReason::EventQueueFull);
+        }
+    }
+}
+
+/// Hands `buf` to the kernel's companion of `port`. Without one the kernel has its own copy already.
+fn to_kernel<B: PacketBuf, S: Sink<B>>(view: View<'_>, sink: &mut S, port: PortIndex, buf: B) {
+    let Some(entry) = view.tables.ports.get(port.index()) else {
+        return;
+    };
+    if let Some(counters) = view.counters.ports.get(port.index()) {
+        counters.to_kernel.add(1);
+    }
+    if let Some(host) = entry.host {
+        sink.send(host, buf);
+    }
+}

@@ -1,0 +1,246 @@
+//! The receive stage: finds the lane of a datagram, opens the record in place, and takes the frames
+//! out of its blocks (protocol sections 3 and 4).
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use bridge::{Endpoint, SessionIndex};
+use counters::DropReason;
+use hashbrown::HashMap;
+use record::reassembly::Reassembler;
+use record::{LaneId, OpenError, RxLane, block, header};
+use wire::buf::{BufPool, PacketBuf};
+use wire::frame::parse_udp;
+
+use crate::classify::bridgeable;
+use crate::command::{ControlBlock, Event, MAX_CONTROL_BLOCK};
+use crate::forward::{Arrived, copy_of};
+use crate::send::SESSION_TUNNEL;
+use crate::tables::{PortEntry, UplinkEntry};
+use crate::{Engine, Sink, View};
+
+/// A lane reports a new address of its peer at most this often.
+const ADDRESS_REPORT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The receive lanes that one worker owns.
+pub(crate) struct RxLanes<B> {
+    lanes: HashMap<LaneId, Box<RxEntry<B>>>,
+}
+
+struct RxEntry<B> {
+    session: SessionIndex,
+    lane: Box<RxLane>,
+    pieces: Reassembler<B>,
+    address_reported: Option<Duration>,
+}
+
+impl<B: PacketBuf> RxLanes<B> {
+    /// Room for two epochs of every session without growing.
+    pub(crate) fn new(max_sessions: usize) -> Self {
+        Self { lanes: HashMap::with_capacity(2 * max_sessions) }
+    }
+
+    pub(crate) fn install(&mut self, session: SessionIndex, lane: Box<RxLane>) -> Option<Box<RxLane>> {
+        let entry = RxEntry { session, pieces: Reassembler::new(), address_reported: None, lane };
+        self.lanes.insert(entry.lane.id(), Box::new(entry)).map(|old| old.lane)
+    }
+
+    pub(crate) fn remove(&mut self, id: LaneId) -> Option<Box<RxLane>> {
+        self.lanes.remove(&id).map(|old| old.lane)
+    }
+
+    pub(crate) fn expire(&mut self, now: Duration) -> usize {
+        self.lanes.values_mut().map(|entry| entry.pieces.expire(now)).sum()
+    }
+}
+
+/// An authentic record, opened in place.
+struct Record {
+    session: SessionIndex,
+    lane: LaneId,
+    number: u64,
+    from: SocketAddr,
+    plaintext: Range<usize>,
+}
+
+impl<P: BufPool> Engine<P> {
+    /// Takes one packet of the uplink. Gives it back when it is not a record of ours.
+    pub(crate) fn receive<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        port: &PortEntry,
+        uplink: &UplinkEntry,
+        mut buf: P::Buf,
+    ) -> Option<P::Buf> {
+        match self.open(view, port, uplink, &mut buf) {
+            Ok(Some(record)) => {
+                self.unpack(view, sink, &record, buf);
+                None
+            }
+            Ok(None) => Some(buf),
+            Err(reason) => {
+                view.dropped(reason);
+                None
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        view: View<'_>,
+        port: &PortEntry,
+        uplink: &UplinkEntry,
+        buf: &mut P::Buf,
+    ) -> Result<Option<Record>, DropReason> {
+        let Ok(Some(udp)) = parse_udp(buf.data()) else {
+            return Ok(None);
+        };
+        if udp.dst.port() != uplink.data_port || udp.dst_mac != port.mac {
+            return Ok(None);
+        }
+        let datagram = &mut buf.data_mut()[udp.payload.clone()];
+        let lane = header::lane_of(datagram).map_err(drop_reason)?;
+        let entry = self.rx.lanes.get_mut(&lane).ok_or(DropReason::NoSuchLane)?;
+        let octets = datagram.len();
+        let opened = entry.lane.open(datagram).map_err(drop_reason)?;
+        let start = udp.payload.start + record::HEADER_LEN;
+        let record = Record {
+            session: entry.session,
+            lane,
+            number: opened.number,
+            from: udp.src,
+            plaintext: start..start + opened.plaintext.len(),
+        };
+        if opened.newest && moved(view, record.session, record.from) {
+            let due = entry.address_reported.is_none_or(|last| view.now.0 >= last + ADDRESS_REPORT_INTERVAL);
+            if due {
+                entry.address_reported = Some(view.now.0);
+                self.tell(view, Event::NewAddress { session: record.session, from: record.from });
+            }
+        }
+        if let Some(counters) = view.counters.sessions.get(usize::from(record.session.0)) {
+            counters.rx_records.add(1);
+            counters.rx_record_octets.add(octets as u64);
+        }
+        Ok(Some(record))
+    }
+
+    fn unpack<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, record: &Record, mut buf: P::Buf) {
+        let plaintext = &buf.data()[record.plaintext.clone()];
+        // A whole frame at the end of the record keeps the record's own buffer: no copy.
+        let mut last = None;
+        for block in block::blocks(plaintext) {
+            let Ok(block) = block else {
+                view.dropped(DropReason::MalformedBlock);
+                break;
+            };
+            let bytes = &plaintext[block.range.clone()];
+            if block.tunnel == SESSION_TUNNEL {
+                self.control_block(view, record, bytes);
+            } else if !(block.first && block.last) {
+                self.piece(view, sink, record, &block, bytes);
+            } else if block.range.end == plaintext.len() {
+                last = Some((block.tunnel, block.range));
+            } else {
+                match copy_of(&mut self.pool, bytes) {
+                    Some(frame) => self.arrived(view, sink, record.session, block.tunnel, frame),
+                    None => view.dropped(DropReason::NoBuffer),
+                }
+            }
+        }
+        if let Some((tunnel, range)) = last {
+            buf.truncate(record.plaintext.start + range.end);
+            buf.trim_front(record.plaintext.start + range.start);
+            self.arrived(view, sink, record.session, tunnel, buf);
+        }
+    }
+
+    fn piece<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        record: &Record,
+        block: &block::Block,
+        bytes: &[u8],
+    ) {
+        let Some(entry) = self.rx.lanes.get_mut(&record.lane) else {
+            return;
+        };
+        let mut whole = None;
+        let result = entry.pieces.piece(
+            record.number,
+            block.first,
+            block.last,
+            block.tunnel,
+            bytes,
+            view.now.0,
+            &mut self.pool,
+            &mut |tunnel, frame| whole = Some((tunnel, frame)),
+        );
+        if result.is_err() {
+            view.dropped(DropReason::ReassemblyGaveUp);
+        }
+        if let Some((tunnel, frame)) = whole {
+            self.arrived(view, sink, record.session, tunnel, frame);
+        }
+    }
+
+    /// Forwards a whole frame that came through the tunnel.
+    fn arrived<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        session: SessionIndex,
+        tunnel: u16,
+        buf: P::Buf,
+    ) {
+        let tables = view.tables;
+        let known = tables.session(session).is_some_and(|entry| entry.segments.contains(tunnel));
+        let segment = tables.by_tunnel.get(tunnel).filter(|_| known);
+        let Some((index, segment)) = segment.and_then(|index| Some((index, tables.segments.get(index)?)))
+        else {
+            return view.dropped(DropReason::UnknownTunnelId);
+        };
+        match bridgeable(buf.data(), segment.mtu) {
+            Ok((dst, src)) => {
+                if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
+                    counters.rx_frames.add(1);
+                    counters.rx_octets.add(buf.len() as u64);
+                    if dst.is_multicast() {
+                        counters.rx_bum.add(1);
+                    }
+                }
+                let from = Endpoint::Session(session);
+                self.forward(view, sink, Arrived { buf, segment: index, from, dst, src });
+            }
+            Err(reason) => view.dropped(reason),
+        }
+    }
+
+    fn control_block(&mut self, view: View<'_>, record: &Record, bytes: &[u8]) {
+        let kept = &bytes[..bytes.len().min(MAX_CONTROL_BLOCK)];
+        let block: ControlBlock = kept.iter().copied().collect();
+        self.tell(
+            view,
+            Event::Control { session: record.session, lane: record.lane, from: record.from, block },
+        );
+    }
+}
+
+/// Whether the session's proven address is another than `from`.
+fn moved(view: View<'_>, session: SessionIndex, from: SocketAddr) -> bool {
+    view.tables.session(session).is_none_or(|entry| entry.peer != Some(from))
+}
+
+fn drop_reason(error: OpenError) -> DropReason {
+    match error {
+        OpenError::TooShort => DropReason::RecordShort,
+        OpenError::UnknownType => DropReason::RecordType,
+        OpenError::Replayed => DropReason::Replayed,
+        OpenError::TooOld => DropReason::TooOld,
+        OpenError::WrongPhase => DropReason::WrongPhase,
+        OpenError::NotAuthentic => DropReason::NotAuthentic,
+    }
+}

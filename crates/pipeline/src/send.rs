@@ -1,0 +1,203 @@
+//! The send stage: packs frames into the open record of their session, seals records in place and
+//! puts the outer headers in front (protocol sections 3 and 4).
+//!
+//! A record stays open until it is full or the burst ends. A frame that does not fit goes on in
+//! the next record, so every record of a busy burst but the last has the full size.
+
+use bridge::{SegmentIndex, SessionIndex};
+use counters::DropReason;
+use record::block::BlockWriter;
+use record::{HEADER_LEN, OVERHEAD, TAG_LEN, TxLane};
+use wire::buf::{BufPool, PacketBuf};
+
+use crate::tables::Path;
+use crate::{Engine, Sink, View};
+
+/// Tunnel ID of the session's own blocks (protocol 4.3).
+pub(crate) const SESSION_TUNNEL: u16 = 0;
+
+/// The send lanes of one worker, by session, with their open records.
+pub(crate) struct TxSessions<B> {
+    sessions: Vec<Option<TxSession<B>>>,
+    /// Sessions that may have an open record, each once: it never grows beyond its capacity.
+    open: Vec<SessionIndex>,
+}
+
+struct TxSession<B> {
+    lane: Box<TxLane>,
+    open: Option<OpenRecord<B>>,
+    /// Whether the session stands in [`TxSessions::open`].
+    listed: bool,
+}
+
+struct OpenRecord<B> {
+    buf: B,
+    blocks: BlockWriter,
+}
+
+impl<B> TxSessions<B> {
+    pub(crate) fn new(max_sessions: usize) -> Self {
+        Self { sessions: (0..max_sessions).map(|_| None).collect(), open: Vec::with_capacity(max_sessions) }
+    }
+
+    /// Puts `lane` in the place of the session's lane and returns the old one, or `lane` itself when
+    /// there is no such session.
+    pub(crate) fn install(&mut self, session: SessionIndex, lane: Box<TxLane>) -> Option<Box<TxLane>> {
+        match self.sessions.get_mut(usize::from(session.0)) {
+            Some(slot) => slot.replace(TxSession { lane, open: None, listed: false }).map(|old| old.lane),
+            None => Some(lane),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, session: SessionIndex) -> Option<Box<TxLane>> {
+        let slot = self.sessions.get_mut(usize::from(session.0))?;
+        slot.take().map(|old| old.lane)
+    }
+
+    fn get(&mut self, session: SessionIndex) -> Option<&mut TxSession<B>> {
+        self.sessions.get_mut(usize::from(session.0))?.as_mut()
+    }
+}
+
+impl<P: BufPool> Engine<P> {
+    /// Adds a frame of `segment` to the session's record.
+    pub(crate) fn pack<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        session: SessionIndex,
+        segment: SegmentIndex,
+        frame: &[u8],
+        flooded: bool,
+    ) {
+        let tables = view.tables;
+        let Some((entry, segment)) = tables.session(session).zip(tables.segments.get(segment)) else {
+            return view.dropped(DropReason::SessionDown);
+        };
+        let Some(path) = &entry.path else {
+            return view.dropped(DropReason::NoPeerAddress);
+        };
+        match self.pack_blocks(view, sink, session, path, segment.tunnel_id.get(), frame) {
+            Ok(()) => {
+                if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
+                    counters.tx_frames.add(1);
+                    counters.tx_octets.add(frame.len() as u64);
+                    if flooded {
+                        counters.tx_bum.add(1);
+                    }
+                }
+            }
+            Err(reason) => view.dropped(reason),
+        }
+    }
+
+    /// Sends a block of the session's own at once, in a record of its own.
+    pub(crate) fn send_control<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        session: SessionIndex,
+        path: Option<&Path>,
+        block: &[u8],
+    ) {
+        let own = || view.tables.session(session).and_then(|entry| entry.path.as_ref());
+        let Some(path) = path.or_else(own) else {
+            return view.dropped(DropReason::NoPeerAddress);
+        };
+        self.close_record(view, sink, session);
+        if let Err(reason) = self.pack_blocks(view, sink, session, path, SESSION_TUNNEL, block) {
+            view.dropped(reason);
+        }
+        self.close_record_on(view, sink, session, path);
+    }
+
+    /// Seals and sends every open record.
+    pub(crate) fn flush_records<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S) {
+        while let Some(session) = self.tx.open.pop() {
+            if let Some(tx) = self.tx.get(session) {
+                tx.listed = false;
+            }
+            self.close_record(view, sink, session);
+        }
+    }
+
+    fn pack_blocks<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        session: SessionIndex,
+        path: &Path,
+        tunnel: u16,
+        frame: &[u8],
+    ) -> Result<(), DropReason> {
+        let capacity = usize::from(path.max_record).saturating_sub(OVERHEAD);
+        let mut taken = 0;
+        while taken < frame.len() {
+            let tx = self.tx.get(session).ok_or(DropReason::NoTxLane)?;
+            let open = match &mut tx.open {
+                Some(open) => open,
+                slot @ None => {
+                    let mut buf = self.pool.alloc().ok_or(DropReason::NoBuffer)?;
+                    buf.append(HEADER_LEN + capacity).ok_or(DropReason::NoBuffer)?;
+                    slot.insert(OpenRecord { buf, blocks: BlockWriter::new() })
+                }
+            };
+            if !tx.listed {
+                tx.listed = true;
+                self.tx.open.push(session);
+            }
+            let area = &mut open.buf.data_mut()[HEADER_LEN..];
+            let fresh = open.blocks.is_empty();
+            let n = open.blocks.push(area, tunnel, frame, taken);
+            if n == 0 && fresh {
+                return Err(DropReason::PathTooSmall);
+            }
+            taken += n;
+            if taken < frame.len() {
+                self.close_record_on(view, sink, session, path);
+            }
+        }
+        Ok(())
+    }
+
+    fn close_record<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, session: SessionIndex) {
+        match view.tables.session(session).and_then(|entry| entry.path.as_ref()) {
+            Some(path) => self.close_record_on(view, sink, session, path),
+            None => {
+                if self.tx.get(session).and_then(|tx| tx.open.take()).is_some() {
+                    view.dropped(DropReason::NoPeerAddress);
+                }
+            }
+        }
+    }
+
+    fn close_record_on<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        session: SessionIndex,
+        path: &Path,
+    ) {
+        let Some(tx) = self.tx.get(session) else {
+            return;
+        };
+        let Some(OpenRecord { mut buf, blocks }) = tx.open.take() else {
+            return;
+        };
+        buf.truncate(HEADER_LEN + blocks.len());
+        if buf.append(TAG_LEN).is_none() {
+            return view.dropped(DropReason::NoBuffer);
+        }
+        if tx.lane.seal(buf.data_mut(), view.now.0).is_err() {
+            return view.dropped(DropReason::LaneExhausted);
+        }
+        let source_port = path.header.src().port();
+        if !path.header.write(&mut buf, source_port) {
+            return view.dropped(DropReason::NoBuffer);
+        }
+        if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
+            counters.tx_records.add(1);
+        }
+        sink.send(path.port, buf);
+    }
+}

@@ -1,0 +1,266 @@
+//! Two sites and a WAN in memory: real engines, real records, no DPDK, no clock.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use bridge::{AttachmentIndex, Fdb, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
+use counters::{CoreCounters, DropReason};
+use crossbeam::channel::{Receiver, unbounded};
+use pipeline::command::{Command, Event};
+use pipeline::tables::*;
+use pipeline::{BURST, Engine, Now, Sink, View};
+use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, TxLane};
+use wire::buf::{BufPool, HeapBuf, HeapPool, PacketBuf};
+use wire::mac::MacAddr;
+use wire::template::UdpTemplate;
+use wire::tunnel::TunnelId;
+use wire::vlan::VlanId;
+use wire::vxlan::Vni;
+
+/// The only session of a site.
+pub const SESSION: SessionIndex = SessionIndex(0);
+/// The trunk port of every site.
+pub const TRUNK: PortIndex = PortIndex(0);
+/// The uplink port of every site.
+pub const UPLINK: PortIndex = PortIndex(1);
+/// The UDP port of records.
+pub const DATA_PORT: u16 = 443;
+/// The remote VTEP that sites with VXLAN know.
+pub const REMOTE_VTEP: &str = "10.9.0.2";
+/// The local VTEP address.
+pub const LOCAL_VTEP: &str = "10.9.0.1";
+
+/// A segment and where it meets the trunk.
+pub struct Stretch {
+    pub tunnel: u16,
+    pub at: At,
+}
+
+/// How a segment meets the trunk.
+pub enum At {
+    Untagged,
+    Vlan(u16),
+    Vxlan(u32),
+}
+
+/// One site.
+pub struct Site {
+    pub tables: Tables,
+    pub fdb: Fdb,
+    pub counters: Arc<CoreCounters>,
+    pub engine: Engine<HeapPool>,
+    pub events: Receiver<Event>,
+    pub now: Duration,
+    wan: SocketAddr,
+}
+
+/// Packets that left a site, by port.
+#[derive(Default)]
+pub struct Sent(pub Vec<(PortIndex, Vec<u8>)>);
+
+impl Sink<HeapBuf> for Sent {
+    fn send(&mut self, port: PortIndex, buf: HeapBuf) {
+        self.0.push((port, buf.data().to_vec()));
+    }
+}
+
+impl Sent {
+    /// What left by `port`.
+    pub fn on(&self, port: PortIndex) -> Vec<Vec<u8>> {
+        self.0.iter().filter(|(on, _)| *on == port).map(|(_, bytes)| bytes.clone()).collect()
+    }
+}
+
+/// The MAC address of a site's port.
+pub fn port_mac(site: u8, port: PortIndex) -> MacAddr {
+    MacAddr([0x02, 0xca, 0x05, 0, site, port.0])
+}
+
+impl Site {
+    /// Site number `id` (1 or 2) that stretches `stretches` over a path with `max_record` octets of UDP payload.
+    pub fn new(id: u8, stretches: &[Stretch], max_record: u16) -> Self {
+        let wan = |site: u8| SocketAddr::new(IpAddr::from([192, 0, 2, site]), DATA_PORT);
+        let peer = 3 - id;
+        let header = UdpTemplate::new(port_mac(id, UPLINK), port_mac(peer, UPLINK), wan(id), wan(peer))
+            .expect("one address family");
+        let tunnels = || stretches.iter().map(|s| TunnelId::new(s.tunnel).expect("in range"));
+        let tables = Tables {
+            generation: 1,
+            ports: vec![
+                PortEntry {
+                    name: "trunk".into(),
+                    mac: port_mac(id, TRUNK),
+                    role: PortRole::Trunk(trunk(stretches)),
+                    host: None,
+                },
+                PortEntry {
+                    name: "uplink".into(),
+                    mac: port_mac(id, UPLINK),
+                    role: PortRole::Uplink(UplinkEntry { data_port: DATA_PORT }),
+                    host: None,
+                },
+            ],
+            attachments: stretches.iter().enumerate().map(|(at, s)| attachment(at as u16, s)).collect(),
+            remotes: vec![RemoteVtep {
+                address: REMOTE_VTEP.parse().expect("an address"),
+                header: UdpTemplate::new(
+                    port_mac(id, TRUNK),
+                    MacAddr([2, 0, 0, 0, 0, 0x99]),
+                    SocketAddr::new(LOCAL_VTEP.parse().expect("an address"), 0),
+                    SocketAddr::new(REMOTE_VTEP.parse().expect("an address"), 4789),
+                )
+                .ok(),
+            }],
+            segments: Segments::new(
+                stretches
+                    .iter()
+                    .enumerate()
+                    .map(|(at, s)| Segment {
+                        name: format!("segment{}", s.tunnel),
+                        tunnel_id: TunnelId::new(s.tunnel).expect("in range"),
+                        mtu: 9000,
+                        attachments: vec![AttachmentIndex(at as u16)],
+                        sessions: vec![SESSION],
+                        spoke_to_spoke: true,
+                    })
+                    .collect(),
+            ),
+            by_tunnel: TunnelMap::new(tunnels().enumerate().map(|(at, t)| (t, SegmentIndex(at as u16)))),
+            sessions: vec![Some(SessionEntry {
+                path: Some(Path { port: UPLINK, header, max_record }),
+                peer: Some(wan(peer)),
+                segments: tunnels().collect(),
+            })],
+        };
+        let (tell, events) = unbounded();
+        Self {
+            tables,
+            fdb: Fdb::new(1024),
+            counters: Arc::new(CoreCounters::new(4, 4096, 4)),
+            engine: Engine::new(HeapPool::new(12_000), 4, tell),
+            events,
+            now: Duration::from_secs(1),
+            wan: wan(id),
+        }
+    }
+
+    /// This site's WAN address.
+    pub fn wan(&self) -> SocketAddr {
+        self.wan
+    }
+
+    /// Receives `packets` on `port`, in bursts, and returns what leaves.
+    pub fn receive(&mut self, port: PortIndex, packets: &[Vec<u8>]) -> Sent {
+        let mut sent = Sent::default();
+        let view =
+            View { tables: &self.tables, fdb: &self.fdb, counters: &self.counters, now: Now(self.now) };
+        for chunk in packets.chunks(BURST) {
+            let mut burst: ArrayVec<HeapBuf, BURST> = ArrayVec::new();
+            for packet in chunk {
+                let mut buf = self.engine.pool().alloc().expect("an unlimited pool");
+                buf.append(packet.len()).expect("room").copy_from_slice(packet);
+                burst.push(buf);
+            }
+            self.engine.burst(view, &mut sent, port, &mut burst);
+            assert!(burst.is_empty(), "a burst is consumed whole");
+            self.engine.finish(view, &mut sent);
+        }
+        sent
+    }
+
+    /// Carries out `command`.
+    pub fn command(&mut self, command: Command) -> Sent {
+        let mut sent = Sent::default();
+        let view =
+            View { tables: &self.tables, fdb: &self.fdb, counters: &self.counters, now: Now(self.now) };
+        self.engine.command(view, &mut sent, command);
+        sent
+    }
+
+    /// How often `reason` was counted.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.counters.drops.get(reason)
+    }
+
+    /// All drops but those of `expected`, by name: a test that expects none sees which.
+    pub fn other_drops(&self, expected: &[DropReason]) -> Vec<(&'static str, u64)> {
+        DropReason::ALL
+            .iter()
+            .filter(|reason| !expected.contains(reason) && self.drops(**reason) > 0)
+            .map(|reason| (reason.name(), self.drops(*reason)))
+            .collect()
+    }
+}
+
+/// Two sites with a lane in each direction.
+pub fn pair(a: &[Stretch], b: &[Stretch], max_record: u16) -> (Site, Site) {
+    let mut sites = (Site::new(1, a, max_record), Site::new(2, b, max_record));
+    lane(&mut sites.0, &mut sites.1, 100, KeyLimits::default());
+    lane(&mut sites.1, &mut sites.0, 200, KeyLimits::default());
+    sites.0.events.try_iter().for_each(drop);
+    sites.1.events.try_iter().for_each(drop);
+    sites
+}
+
+/// Opens a lane from one site to another.
+pub fn lane(from: &mut Site, to: &mut Site, id: u32, limits: KeyLimits) {
+    let id = LaneId::new(id).expect("24 bits");
+    let secret = || LaneSecret::new([id.get() as u8; 32]);
+    let rx = Box::new(RxLane::new(id, Cipher::Aes128Gcm, secret()));
+    let tx = Box::new(TxLane::new(id, Cipher::Aes128Gcm, secret(), limits, from.now));
+    to.command(Command::InstallRx { session: SESSION, lane: rx });
+    from.command(Command::InstallTx { session: SESSION, lane: tx });
+}
+
+fn trunk(stretches: &[Stretch]) -> TrunkEntry {
+    let mut entry = TrunkEntry::default();
+    let mut vlans = Vec::new();
+    let mut vnis = Vec::new();
+    for (at, stretch) in stretches.iter().enumerate() {
+        let at = AttachmentIndex(at as u16);
+        match stretch.at {
+            At::Untagged => entry.untagged = Some(at),
+            At::Vlan(vlan) => vlans.push((VlanId::new(vlan).expect("in range"), at)),
+            At::Vxlan(vni) => vnis.push((Vni::new(vni).expect("24 bits"), at)),
+        }
+    }
+    entry.vlans = VlanMap::new(vlans);
+    if !vnis.is_empty() {
+        entry.vtep = Some(Vtep {
+            local: LOCAL_VTEP.parse().expect("an address"),
+            udp_port: 4789,
+            vnis: vnis.into_iter().collect(),
+            remotes: [(REMOTE_VTEP.parse().expect("an address"), RemoteIndex(0))].into_iter().collect(),
+            learn: true,
+        });
+    }
+    entry
+}
+
+fn attachment(at: u16, stretch: &Stretch) -> AttachmentEntry {
+    let encap = match stretch.at {
+        At::Untagged => Encap::Untagged,
+        At::Vlan(vlan) => Encap::Vlan(VlanId::new(vlan).expect("in range")),
+        At::Vxlan(vni) => Encap::Vxlan(Vni::new(vni).expect("24 bits"), vec![RemoteIndex(0)]),
+    };
+    AttachmentEntry { segment: SegmentIndex(at), port: TRUNK, encap }
+}
+
+/// An Ethernet frame with `payload` octets of a recognisable pattern.
+pub fn frame(dst: MacAddr, src: MacAddr, payload: usize, seed: u8) -> Vec<u8> {
+    let mut bytes = [&dst.0[..], &src.0[..], &[0x88, 0xb5]].concat();
+    bytes.extend((0..payload).map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed)));
+    bytes
+}
+
+/// `frame` with an 802.1Q tag.
+pub fn tagged(frame: &[u8], tci: u16) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0x00], &tci.to_be_bytes(), &frame[12..]].concat()
+}
+
+/// A host's MAC address.
+pub fn host(id: u8) -> MacAddr {
+    MacAddr([0x02, 0, 0, 0, 0, id])
+}

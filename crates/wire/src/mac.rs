@@ -1,0 +1,141 @@
+//! MAC addresses (IEEE 802 48-bit).
+
+use std::fmt;
+use std::str::FromStr;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// A 48-bit MAC address, in the order of transmission.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
+#[repr(transparent)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// Octets of an address.
+    pub const LEN: usize = 6;
+
+    /// `ff:ff:ff:ff:ff:ff`.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Whether this is the broadcast address.
+    pub fn is_broadcast(self) -> bool {
+        self == Self::BROADCAST
+    }
+
+    /// Whether the group bit is set: multicast or broadcast.
+    pub fn is_multicast(self) -> bool {
+        self.0[0] & 1 == 1
+    }
+
+    /// Whether all octets are zero, which is no station's address.
+    pub fn is_zero(self) -> bool {
+        self.0 == [0; 6]
+    }
+
+    /// Whether this is one of the 16 addresses `01-80-C2-00-00-0x` that a bridge never forwards
+    /// (IEEE 802.1Q 8.6.3): spanning tree, pause frames, LACP, LLDP.
+    pub fn is_link_reserved(self) -> bool {
+        self.0[..5] == [0x01, 0x80, 0xc2, 0, 0] && self.0[5] & 0xf0 == 0
+    }
+
+    /// The address as a number of 48 bits, first octet most significant.
+    pub fn to_u64(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
+    /// The address of the low 48 bits of `raw`.
+    pub fn from_u64(raw: u64) -> Self {
+        let [_, _, a, b, c, d, e, f] = raw.to_be_bytes();
+        Self([a, b, c, d, e, f])
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not six pairs of hexadecimal digits separated by colons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a MAC address is written aa:bb:cc:dd:ee:ff")]
+pub struct InvalidMac;
+
+impl FromStr for MacAddr {
+    type Err = InvalidMac;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMac> {
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or(InvalidMac)?;
+            if !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(InvalidMac);
+            }
+            *octet = u8::from_str_radix(part, 16).map_err(|_| InvalidMac)?;
+        }
+        if parts.next().is_some() {
+            return Err(InvalidMac);
+        }
+        Ok(Self(octets))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn kinds_of_address() {
+        assert!(MacAddr::BROADCAST.is_multicast());
+        assert!(MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x0e]).is_link_reserved());
+        assert!(!MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x10]).is_link_reserved());
+        assert!(!MacAddr([0x02, 0, 0, 0, 0, 1]).is_multicast());
+    }
+
+    #[test]
+    fn malformed_text_is_refused() {
+        for text in [
+            "",
+            "1:2:3:4:5:6",
+            "aa:bb:cc:dd:ee",
+            "aa:bb:cc:dd:ee:ff:00",
+            "+a:bb:cc:dd:ee:ff",
+            "gg:bb:cc:dd:ee:ff",
+        ] {
+            assert_eq!(text.parse::<MacAddr>(), Err(InvalidMac), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_number_round_trip(octets: [u8; 6]) {
+            let mac = MacAddr(octets);
+            prop_assert_eq!(mac.to_string().parse(), Ok(mac));
+            prop_assert_eq!(MacAddr::from_u64(mac.to_u64()), mac);
+        }
+    }
+}

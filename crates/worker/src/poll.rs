@@ -1,0 +1,101 @@
+//! The poll loop.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::Cache;
+use arrayvec::ArrayVec;
+use dpdk::{Mbuf, ThreadRegistration};
+use pipeline::{BURST, Engine, Now, View};
+use wire::buf::PacketBuf;
+
+use crate::idle::Idle;
+use crate::sink::PortSink;
+use crate::{PortQueues, WorkerParams};
+
+/// Most orders carried out between two bursts, so that a long list does not hold traffic up.
+const COMMANDS_PER_ROUND: usize = 32;
+
+/// How often pieces of frames that wait for others are looked through.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+
+/// Polls until `stop` is set, then gives the queues back.
+pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
+    let WorkerParams {
+        index,
+        core,
+        idle,
+        start,
+        mut queues,
+        pool,
+        max_sessions,
+        tables,
+        fdb,
+        counters,
+        commands,
+        events,
+    } = params;
+    pin(index, core);
+    // Gives the thread an lcore ID, without which it has no mempool cache.
+    let registration = ThreadRegistration::register();
+    if let Err(error) = &registration {
+        tracing::warn!(worker = index, %error, "runs without a buffer cache");
+    }
+    let mut tables = Cache::new(tables);
+    let mut engine = Engine::new(pool, max_sessions, events);
+    let mut idle = Idle::new(idle);
+    let mut waiting: Vec<ArrayVec<Mbuf, BURST>> = queues.iter().map(|_| ArrayVec::new()).collect();
+    let mut burst: ArrayVec<Mbuf, BURST> = ArrayVec::new();
+    let mut tidied = Duration::ZERO;
+
+    while !stop.load(Ordering::Relaxed) {
+        let now = start.elapsed();
+        let tables = tables.load();
+        let view = View { tables, fdb: &fdb, counters: &counters, now: Now(now) };
+        let mut busy = false;
+
+        for command in commands.try_iter().take(COMMANDS_PER_ROUND) {
+            busy = true;
+            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters);
+            engine.command(view, &mut sink, command);
+        }
+        for slot in 0..queues.len() {
+            let port = queues[slot].port;
+            let received = queues[slot].rx.burst(&mut burst);
+            if received == 0 {
+                continue;
+            }
+            busy = true;
+            counters.poll.frames.add(received as u64);
+            if let Some(counters) = counters.ports.get(port.index()) {
+                counters.rx_frames.add(received as u64);
+                counters.rx_octets.add(burst.iter().map(|buf| buf.len() as u64).sum());
+            }
+            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters);
+            engine.burst(view, &mut sink, port, &mut burst);
+        }
+        counters.poll.polls.add(1);
+        if busy {
+            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters);
+            engine.finish(view, &mut sink);
+            sink.flush();
+            counters.poll.busy_polls.add(1);
+            idle.busy();
+        } else if idle.idle() {
+            counters.poll.sleeps.add(1);
+        }
+        if now >= tidied + HOUSEKEEPING {
+            tidied = now;
+            engine.housekeeping(view);
+        }
+    }
+    queues
+}
+
+fn pin(index: usize, core: usize) {
+    if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        tracing::info!(worker = index, core, "worker runs");
+    } else {
+        tracing::warn!(worker = index, core, "cannot pin the worker to its core: it runs unpinned");
+    }
+}
