@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs what a Debian 12 machine needs to build, test and run Causeway, and nothing that it has.
+#
+#   dpdk-build/install.sh build    what `cargo build` needs
+#   dpdk-build/install.sh run      what the appliance alone needs
+#   dpdk-build/install.sh test     build, and what the demo and the tests put on the other side of our ports
+#
+# It changes nothing when all packages are there; without root it says which are missing and ends with 1.
+set -eu
+
+build="libdpdk-dev pkg-config clang libclang-dev gcc libc6-dev"
+run="dpdk kmod"
+test="iproute2 iputils-ping iperf3 tcpdump socat jq python3 python3-pytest python3-scapy \
+python3-cryptography python3-cbor2 openssl clang bpftool libbpf-dev nftables ethtool procps linux-perf"
+
+case "${1:-test}" in
+    build) packages="$build" ;;
+    run) packages="$run" ;;
+    test) packages="$build $run $test" ;;
+    *) echo "usage: $0 [build|run|test]" >&2; exit 2 ;;
+esac
+
+missing=""
+for package in $packages; do
+    if ! dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed'; then
+        missing="$missing $package"
+    fi
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+    echo "missing packages:$missing" >&2
+    echo "install them as root:  apt-get install --no-install-recommends$missing" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
