@@ -1,6 +1,6 @@
 //! Stage three towards a local port: puts the attachment's VLAN tag or VXLAN header on.
 
-use bridge::{AttachmentIndex, RemoteIndex};
+use bridge::{AttachmentIndex, RemoteIndex, SegmentIndex};
 use counters::DropReason;
 use wire::buf::PacketBuf;
 use wire::ethernet::EtherType;
@@ -12,15 +12,16 @@ use wire::{flow, vxlan};
 use crate::tables::{AttachmentEntry, Encap, PortIndex};
 use crate::{Sink, View};
 
-/// Sends a segment's frame out of `attachment`, for VXLAN to the remote VTEP `remote`.
+/// Sends a frame of `segment` out of an attachment, for VXLAN to the given remote VTEP.
 pub(crate) fn send<B: PacketBuf, S: Sink<B>>(
     view: View<'_>,
     sink: &mut S,
-    attachment: AttachmentIndex,
-    remote: Option<RemoteIndex>,
+    segment: SegmentIndex,
+    (attachment, remote): (AttachmentIndex, Option<RemoteIndex>),
     mut buf: B,
 ) {
-    let Some(entry) = view.tables.attachment(attachment) else {
+    // The segment is checked once more: no frame leaves its segment, whatever the FDB says.
+    let Some(entry) = view.tables.attachment(attachment).filter(|entry| entry.segment == segment) else {
         return view.dropped(DropReason::NoDestination);
     };
     match encapsulate(view, entry, remote, &mut buf) {

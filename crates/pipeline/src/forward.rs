@@ -58,9 +58,11 @@ impl<P: BufPool> Engine<P> {
             Endpoint::Session(session) => {
                 self.pack(view, sink, session, frame.segment, frame.buf.data(), false)
             }
-            Endpoint::Attachment(attachment) => egress::send(view, sink, attachment, None, frame.buf),
+            Endpoint::Attachment(attachment) => {
+                egress::send(view, sink, frame.segment, (attachment, None), frame.buf)
+            }
             Endpoint::Vtep(attachment, remote) => {
-                egress::send(view, sink, attachment, Some(remote), frame.buf)
+                egress::send(view, sink, frame.segment, (attachment, Some(remote)), frame.buf)
             }
         }
     }
@@ -88,7 +90,7 @@ impl<P: BufPool> Engine<P> {
                 _ => original.take(),
             };
             match copy {
-                Some(copy) => egress::send(view, sink, attachment, remote, copy),
+                Some(copy) => egress::send(view, sink, segment, (attachment, remote), copy),
                 None => view.dropped(DropReason::NoBuffer),
             }
         }

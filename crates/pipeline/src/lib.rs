@@ -23,4 +23,4 @@ pub mod receive;
 pub mod send;
 pub mod tables;
 
-pub use engine::{BURST, Engine, Now, Sink, View};
+pub use engine::{BURST, Engine, HOUSEKEEPING, Now, Sink, View};

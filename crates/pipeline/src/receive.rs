@@ -8,7 +8,7 @@ use std::time::Duration;
 use bridge::{Endpoint, SessionIndex};
 use counters::DropReason;
 use hashbrown::HashMap;
-use record::reassembly::Reassembler;
+use record::reassembly::{GaveUp, Piece, Reassembler};
 use record::{LaneId, OpenError, RxLane, block, header};
 use wire::buf::{BufPool, PacketBuf};
 use wire::frame::parse_udp;
@@ -168,22 +168,12 @@ impl<P: BufPool> Engine<P> {
         let Some(entry) = self.rx.lanes.get_mut(&record.lane) else {
             return;
         };
-        let mut whole = None;
-        let result = entry.pieces.piece(
-            record.number,
-            block.first,
-            block.last,
-            block.tunnel,
-            bytes,
-            view.now.0,
-            &mut self.pool,
-            &mut |tunnel, frame| whole = Some((tunnel, frame)),
-        );
-        if result.is_err() {
-            view.dropped(DropReason::ReassemblyGaveUp);
-        }
-        if let Some((tunnel, frame)) = whole {
-            self.arrived(view, sink, record.session, tunnel, frame);
+        let block::Block { first, last, tunnel, .. } = *block;
+        let piece = Piece { number: record.number, first, last, tunnel, bytes };
+        match entry.pieces.piece(piece, view.now.0, &mut self.pool) {
+            Ok(Some(frame)) => self.arrived(view, sink, record.session, tunnel, frame),
+            Ok(None) => {}
+            Err(GaveUp) => view.dropped(DropReason::ReassemblyGaveUp),
         }
     }
 

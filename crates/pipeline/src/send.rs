@@ -133,7 +133,9 @@ impl<P: BufPool> Engine<P> {
         let capacity = usize::from(path.max_record).saturating_sub(OVERHEAD);
         let mut taken = 0;
         while taken < frame.len() {
-            let tx = self.tx.get(session).ok_or(DropReason::NoTxLane)?;
+            let TxSessions { sessions, open: listed } = &mut self.tx;
+            let tx = sessions.get_mut(usize::from(session.0)).and_then(Option::as_mut);
+            let tx = tx.ok_or(DropReason::NoTxLane)?;
             let open = match &mut tx.open {
                 Some(open) => open,
                 slot @ None => {
@@ -144,7 +146,7 @@ impl<P: BufPool> Engine<P> {
             };
             if !tx.listed {
                 tx.listed = true;
-                self.tx.open.push(session);
+                listed.push(session);
             }
             let area = &mut open.buf.data_mut()[HEADER_LEN..];
             let fresh = open.blocks.is_empty();

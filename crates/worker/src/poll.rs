@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::Cache;
 use arrayvec::ArrayVec;
 use dpdk::{Mbuf, ThreadRegistration};
-use pipeline::{BURST, Engine, Now, View};
+use pipeline::{BURST, Engine, HOUSEKEEPING, Now, View};
 use wire::buf::PacketBuf;
 
 use crate::idle::Idle;
@@ -15,9 +15,6 @@ use crate::{PortQueues, WorkerParams};
 
 /// Most orders carried out between two bursts, so that a long list does not hold traffic up.
 const COMMANDS_PER_ROUND: usize = 32;
-
-/// How often pieces of frames that wait for others are looked through.
-const HOUSEKEEPING: Duration = Duration::from_millis(100);
 
 /// Polls until `stop` is set, then gives the queues back.
 pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
@@ -71,6 +68,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
                 counters.rx_frames.add(received as u64);
                 counters.rx_octets.add(burst.iter().map(|buf| buf.len() as u64).sum());
             }
+            drop_scattered(&mut burst, &counters);
             let mut sink = PortSink::new(&mut queues, &mut waiting, &counters);
             engine.burst(view, &mut sink, port, &mut burst);
         }
@@ -90,6 +88,15 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         }
     }
     queues
+}
+
+/// The pipeline works on packets in one piece. Others come only from a port whose MTU is larger than our buffers.
+fn drop_scattered(burst: &mut ArrayVec<Mbuf, BURST>, counters: &counters::CoreCounters) {
+    let received = burst.len();
+    burst.retain(|buf| buf.is_contiguous());
+    if burst.len() < received {
+        counters.drops.add(counters::DropReason::Multisegment, (received - burst.len()) as u64);
+    }
 }
 
 fn pin(index: usize, core: usize) {

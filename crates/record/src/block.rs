@@ -1,0 +1,120 @@
+//! Blocks: whole frames, and pieces of frames, inside a record (protocol 4.2).
+
+use std::ops::Range;
+
+/// Octets of a block header.
+pub const BLOCK_HEADER_LEN: usize = 4;
+
+/// A frame is not split for less than this: a tiny piece costs the receiver more than the
+/// sender's empty octets cost the line.
+pub const MIN_PIECE: usize = 32;
+
+const FIRST: u16 = 0x8000;
+const LAST: u16 = 0x4000;
+const TUNNEL: u16 = 0x0fff;
+
+/// One block of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Whether it holds the start of a frame.
+    pub first: bool,
+    /// Whether it holds the end of a frame.
+    pub last: bool,
+    /// The tunnel ID, 12 bits.
+    pub tunnel: u16,
+    /// Where its octets are in the plaintext.
+    pub range: Range<usize>,
+}
+
+/// What follows in the plaintext is no block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed block")]
+pub struct Malformed;
+
+/// Fills a record's area with blocks.
+#[derive(Debug, Default)]
+pub struct BlockWriter {
+    len: usize,
+}
+
+impl BlockWriter {
+    /// A writer for an empty area.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Octets written.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends the octets of `frame` from `offset` on, as many as there is room for, and returns how many. 0:
+    /// the record has to be closed first. When some are left, the rest belongs at the start of the next record.
+    #[inline]
+    pub fn push(&mut self, area: &mut [u8], tunnel: u16, frame: &[u8], offset: usize) -> usize {
+        let left = &frame[offset..];
+        let room = area.len().saturating_sub(self.len + BLOCK_HEADER_LEN).min(usize::from(u16::MAX));
+        if room < left.len().min(MIN_PIECE) || left.is_empty() {
+            return 0;
+        }
+        let piece = &left[..left.len().min(room)];
+        let mut flags = tunnel & TUNNEL;
+        if offset == 0 {
+            flags |= FIRST;
+        }
+        if piece.len() == left.len() {
+            flags |= LAST;
+        }
+        let block = &mut area[self.len..][..BLOCK_HEADER_LEN + piece.len()];
+        block[..2].copy_from_slice(&flags.to_be_bytes());
+        block[2..4].copy_from_slice(&(piece.len() as u16).to_be_bytes());
+        block[4..].copy_from_slice(piece);
+        self.len += block.len();
+        piece.len()
+    }
+}
+
+/// The blocks of a plaintext, up to the first that is malformed.
+pub fn blocks(plaintext: &[u8]) -> Blocks<'_> {
+    Blocks { plaintext, at: 0 }
+}
+
+/// Iterates over the blocks of a plaintext.
+#[derive(Clone, Debug)]
+pub struct Blocks<'a> {
+    plaintext: &'a [u8],
+    at: usize,
+}
+
+impl Iterator for Blocks<'_> {
+    type Item = Result<Block, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.plaintext.len() {
+            return None;
+        }
+        let block = parse(self.plaintext, self.at);
+        self.at = block.as_ref().map_or(self.plaintext.len(), |block| block.range.end);
+        Some(block)
+    }
+}
+
+#[inline]
+fn parse(plaintext: &[u8], at: usize) -> Result<Block, Malformed> {
+    let [a, b, c, d] = *plaintext[at..].first_chunk().ok_or(Malformed)?;
+    let flags = u16::from_be_bytes([a, b]);
+    let start = at + BLOCK_HEADER_LEN;
+    let range = start..start + usize::from(u16::from_be_bytes([c, d]));
+    let block = Block { first: flags & FIRST != 0, last: flags & LAST != 0, tunnel: flags & TUNNEL, range };
+    let fits = !block.range.is_empty() && block.range.end <= plaintext.len();
+    // Only the first block of a record goes on from another record, and only the last goes on in another.
+    let placed = (block.first || at == 0) && (block.last || block.range.end == plaintext.len());
+    let own = block.tunnel != 0 || (block.first && block.last);
+    if fits && placed && own { Ok(block) } else { Err(Malformed) }
+}

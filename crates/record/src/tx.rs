@@ -1,0 +1,123 @@
+//! The sending end of a lane.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use crate::keys::Key;
+use crate::{Cipher, HEADER_LEN, LaneId, LaneSecret, OVERHEAD, TAG_LEN, header};
+
+/// Octets of an AES block.
+const AES_BLOCK: usize = 16;
+
+/// When a key has done enough (protocol 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// AES blocks that one key protects at most: ciphertext, header and tag.
+    pub aes_blocks: u64,
+    /// How long one key is used at most.
+    pub age: Duration,
+}
+
+impl Default for KeyLimits {
+    fn default() -> Self {
+        Self { aes_blocks: 1 << 31, age: Duration::from_secs(120) }
+    }
+}
+
+/// The sending end of a lane: seals records under numbers that never repeat.
+#[derive(Debug)]
+pub struct TxLane {
+    id: LaneId,
+    cipher: Cipher,
+    limits: KeyLimits,
+    secret: LaneSecret,
+    key: Key,
+    phase: u64,
+    since: Duration,
+    blocks: u64,
+    /// The number of the next record; `u64::MAX` is never used.
+    number: u64,
+    /// One core owns a lane: `Send`, and not `Sync`.
+    _one_owner: PhantomData<Cell<()>>,
+}
+
+/// Why a record was not sealed. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Every record number has been used.
+    #[error("the lane has used all its record numbers")]
+    Exhausted,
+    /// The buffer has no room for header and tag, or holds more than AES-GCM takes.
+    #[error("the buffer does not have the size of a record")]
+    BadSize,
+}
+
+impl TxLane {
+    /// A lane in phase 0, whose key is new at `now`.
+    pub fn new(id: LaneId, cipher: Cipher, secret: LaneSecret, limits: KeyLimits, now: Duration) -> Self {
+        Self {
+            id,
+            cipher,
+            limits,
+            key: secret.key(cipher),
+            secret,
+            phase: 0,
+            since: now,
+            blocks: 0,
+            number: 0,
+            _one_owner: PhantomData,
+        }
+    }
+
+    /// The lane's name on the wire.
+    pub fn id(&self) -> LaneId {
+        self.id
+    }
+
+    /// How often the lane has changed its key.
+    pub fn phase(&self) -> u64 {
+        self.phase
+    }
+
+    /// Seals `record` in place: 8 octets of room, the blocks, 16 octets of room. Goes to a new key first when the
+    /// present one is due. Returns the record's number.
+    #[inline]
+    pub fn seal(&mut self, record: &mut [u8], now: Duration) -> Result<u64, SealError> {
+        let blocks = record.len().checked_sub(OVERHEAD).ok_or(SealError::BadSize)?.div_ceil(AES_BLOCK) as u64 + 2;
+        if self.number == u64::MAX {
+            return Err(SealError::Exhausted);
+        }
+        if self.blocks + blocks > self.limits.aes_blocks || now >= self.since + self.limits.age {
+            self.ratchet(now);
+        }
+        let (head, rest) = record.split_at_mut(HEADER_LEN);
+        head.copy_from_slice(&header::write(self.id, self.phase, self.number));
+        let (text, tag_room) = rest.split_at_mut(rest.len() - TAG_LEN);
+        let number = self.number;
+        // Counted before the cipher runs: whatever happens, this number is used.
+        self.number += 1;
+        self.blocks += blocks;
+        let tag = self.key.seal(number, head, text).ok_or(SealError::BadSize)?;
+        tag_room.copy_from_slice(&tag);
+        Ok(number)
+    }
+
+    #[cold]
+    fn ratchet(&mut self, now: Duration) {
+        self.secret = self.secret.next();
+        self.key = self.secret.key(self.cipher);
+        self.phase += 1;
+        self.since = now;
+        self.blocks = 0;
+    }
+}
+
+#[cfg(test)]
+impl TxLane {
+    /// A lane whose next record has `number`.
+    pub(crate) fn at_number(mut self, number: u64) -> Self {
+        self.number = number;
+        self
+    }
+}
