@@ -1,1 +1,62 @@
-//! The appliance configuration: TOML to validated types.
+//! The appliance's configuration: TOML to validated types.
+//!
+//! [`Config::load`] either gives a configuration in which every reference resolves and every number is in its
+//! range, or all the faults it found, each with file, line and key. What only the machine can tell (does the interface
+//! exist, does the key fit the certificate) is checked by those who use it.
+#![forbid(unsafe_code)]
+
+mod mode;
+mod ports;
+mod reader;
+mod segments;
+mod system;
+
+use std::fs;
+use std::path::Path;
+
+pub use mode::{Cipher, Client, Mode, Password, Server, Site, Trust};
+pub use ports::{Device, Port, Role, Vtep};
+pub use reader::{Errors, Fault};
+pub use segments::{Attachment, Encap, Segment};
+pub use system::{Idle, LogFormat, System};
+
+use reader::{Document, Table};
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How the appliance runs.
+    pub system: System,
+    /// Its ports, in the order of the file.
+    pub ports: Vec<Port>,
+    /// What it stretches.
+    pub segments: Vec<Segment>,
+    /// Server or client, with all that belongs to it.
+    pub mode: Mode,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`. Relative paths inside are relative to its directory.
+    pub fn load(path: &Path) -> Result<Self, Errors> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Errors::whole_file(path, format!("cannot be read: {error}")))?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks the configuration `text` that stands in the file at `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Errors> {
+        let document = Document::parse(path, text)?;
+        let root = document.root();
+        let config = read(&root, path.parent().unwrap_or(Path::new(".")));
+        root.finish();
+        document.result(config)
+    }
+}
+
+fn read(root: &Table<'_>, directory: &Path) -> Option<Config> {
+    let system = system::read(&root.table_or_empty("system"), directory);
+    let ports = ports::read(root);
+    let segments = segments::read(root, &ports);
+    let mode = mode::read(root, &segments, directory);
+    Some(Config { system, ports, segments, mode: mode? })
+}

@@ -1,0 +1,314 @@
+//! `[server]` or `[client]`: the tunnel's side.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::reader::Table;
+use crate::segments::Segment;
+
+/// Server or client.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// The hub.
+    Server(Server),
+    /// A spoke.
+    Client(Client),
+}
+
+/// A hub, to which sites connect.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it waits for sites (TCP).
+    pub listen: SocketAddr,
+    /// UDP port of the data channel.
+    pub data_port: u16,
+    /// Its certificate chain in PEM.
+    pub certificate: PathBuf,
+    /// The certificate's key in PEM.
+    pub key: PathBuf,
+    /// A session is down when nothing was heard for so long.
+    pub dead_peer: Duration,
+    /// Connections that may be unauthenticated at one time.
+    pub max_half_open: usize,
+    /// The data ciphers it takes, best first.
+    pub ciphers: Vec<Cipher>,
+    /// The sites that may connect.
+    pub sites: Vec<Site>,
+}
+
+/// A site that a server knows.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its name: what it logs in with.
+    pub user: String,
+    /// For people.
+    pub description: String,
+    /// What `causeway passwd` printed for its password.
+    pub verifier: String,
+    /// Positions of the segments that it may join.
+    pub segments: Vec<usize>,
+    /// Whether it may connect.
+    pub enabled: bool,
+}
+
+/// A spoke.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The server's name or address.
+    pub server: String,
+    /// The server's TCP port.
+    pub port: u16,
+    /// The site's name at the server.
+    pub user: String,
+    /// The site's password.
+    pub password: Password,
+    /// How it knows its server.
+    pub trust: Trust,
+    /// The name that the server's certificate is for.
+    pub server_name: String,
+    /// Local UDP port of the data channel; 0: any.
+    pub data_port: u16,
+    /// The data ciphers it offers, best first.
+    pub ciphers: Vec<Cipher>,
+    /// How long the keys of one TLS handshake are used.
+    pub rekey: Duration,
+}
+
+/// A password, which is not shown.
+#[derive(Clone)]
+pub struct Password(pub Zeroizing<String>);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// How a client knows its server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The SHA-256 of its certificate.
+    Fingerprint([u8; 32]),
+    /// CA certificates in PEM.
+    Ca(PathBuf),
+}
+
+/// A data cipher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cipher {
+    /// AES-128-GCM.
+    Aes128Gcm,
+    /// AES-256-GCM.
+    Aes256Gcm,
+}
+
+pub(crate) fn read(root: &Table<'_>, segments: &[Segment], directory: &Path) -> Option<Mode> {
+    let mode = root.required("mode", root.string("mode"))?;
+    let (server_table, client_table) = (root.table_or_empty("server"), root.table_or_empty("client"));
+    let (chosen, other, other_name) = match mode.value.as_str() {
+        "server" => (&server_table, &client_table, "client"),
+        "client" => (&client_table, &server_table, "server"),
+        wrong => {
+            root.fault(Some(mode.at), "mode", format!("{wrong:?} is neither \"server\" nor \"client\""));
+            return None;
+        }
+    };
+    if other.is_present() {
+        other.fault(None, "", format!("has no place in mode = {:?}: drop [{other_name}]", mode.value));
+    }
+    let read = match mode.value.as_str() {
+        "server" => server(chosen, segments, directory).map(Mode::Server),
+        _ => client(chosen, directory).map(Mode::Client),
+    };
+    chosen.finish();
+    read
+}
+
+fn server(table: &Table<'_>, segments: &[Segment], directory: &Path) -> Option<Server> {
+    let listen = table.parsed::<SocketAddr>("listen");
+    let data_port = table.number("data_port", 1..=65_535).map_or(443, |found| found.value) as u16;
+    let file = |key| table.required(key, table.string(key)).map(|found| directory.join(found.value));
+    let (certificate, key) = (file("certificate"), file("key"));
+    let dead_peer = table.number("dead_peer_ms", 300..=60_000).map_or(3000, |found| found.value);
+    let max_half_open = table.number("max_half_open", 1..=10_000).map_or(64, |found| found.value);
+    let ciphers = ciphers(table);
+    let mut sites: Vec<Site> = Vec::new();
+    for table in table.tables("site") {
+        let found = site(&table, segments);
+        table.finish();
+        let Some(site) = found else { continue };
+        if sites.iter().any(|other| other.user == site.user) {
+            table.fault(None, "user", format!("there is another site {:?}", site.user));
+        }
+        sites.push(site);
+    }
+    Some(Server {
+        listen: listen.map_or((Ipv6Addr::UNSPECIFIED, 443).into(), |found| found.value),
+        data_port,
+        certificate: certificate?,
+        key: key?,
+        dead_peer: Duration::from_millis(dead_peer),
+        max_half_open: max_half_open as usize,
+        ciphers,
+        sites,
+    })
+}
+
+fn site(table: &Table<'_>, segments: &[Segment]) -> Option<Site> {
+    let user = user(table);
+    let description = table.string("description").map_or(String::new(), |found| found.value);
+    let verifier = table.required("verifier", table.string("verifier"));
+    if let Some(found) = &verifier {
+        if !found.value.starts_with("SCRAM-SHA-256$") {
+            table.fault(Some(found.at), "verifier", "is not what `causeway passwd` prints (SCRAM-SHA-256$...)");
+        }
+    }
+    let enabled = table.boolean("enabled").unwrap_or(true);
+    let joined = match table.strings("segments") {
+        None => (0..segments.len()).collect(),
+        Some(names) => names
+            .iter()
+            .filter_map(|name| {
+                let at = segments.iter().position(|segment| segment.name == name.value);
+                if at.is_none() {
+                    table.fault(Some(name.at), "segments", format!("there is no segment {:?}", name.value));
+                }
+                at
+            })
+            .collect(),
+    };
+    let user = user?;
+    Some(Site { user, description, verifier: verifier?.value, segments: joined, enabled })
+}
+
+/// The name is part of the key derivation with a length of one octet (protocol 3).
+fn user(table: &Table<'_>) -> Option<String> {
+    let user = table.required("user", table.string("user"))?;
+    if !(1..=255).contains(&user.value.len()) || user.value.contains(char::is_control) {
+        table.fault(Some(user.at), "user", "has to be 1 to 255 octets without control characters");
+        return None;
+    }
+    Some(user.value)
+}
+
+fn client(table: &Table<'_>, directory: &Path) -> Option<Client> {
+    let server = table.required("server", table.string("server"));
+    let port = table.number("port", 1..=65_535).map_or(443, |found| found.value) as u16;
+    let user = user(table);
+    let password = password(table, directory);
+    let trust = trust(table, directory);
+    let server_name = table.string("server_name").map(|found| found.value);
+    let data_port = table.number("data_port", 0..=65_535).map_or(0, |found| found.value) as u16;
+    let ciphers = ciphers(table);
+    let rekey = table.number("rekey_minutes", 1..=14).map_or(10, |found| found.value);
+    let server = server?.value;
+    Some(Client {
+        port,
+        user: user?,
+        password: password?,
+        trust: trust?,
+        server_name: server_name.unwrap_or_else(|| server.clone()),
+        server,
+        data_port,
+        ciphers,
+        rekey: Duration::from_secs(60 * rekey),
+    })
+}
+
+fn password(table: &Table<'_>, directory: &Path) -> Option<Password> {
+    let given = table.string("password");
+    let file = table.string("password_file");
+    let text = match (given, file) {
+        (Some(given), None) => Zeroizing::new(given.value),
+        (None, Some(file)) => {
+            let path = directory.join(&file.value);
+            match std::fs::read_to_string(&path).map(Zeroizing::new) {
+                Ok(text) => Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(error) => {
+                    let problem = format!("cannot read {}: {error}", path.display());
+                    table.fault(Some(file.at), "password_file", problem);
+                    return None;
+                }
+            }
+        }
+        _ => {
+            table.fault(None, "password", "needs exactly one of password and password_file");
+            return None;
+        }
+    };
+    if text.is_empty() {
+        table.fault(None, "password", "is empty");
+        return None;
+    }
+    Some(Password(text))
+}
+
+fn trust(table: &Table<'_>, directory: &Path) -> Option<Trust> {
+    match (table.string("fingerprint"), table.string("ca")) {
+        (Some(text), None) => {
+            let fingerprint = fingerprint(&text.value).map(Trust::Fingerprint);
+            if fingerprint.is_none() {
+                table.fault(
+                    Some(text.at),
+                    "fingerprint",
+                    "is not a SHA-256: 64 hexadecimal digits, as `causeway cert fingerprint` prints it",
+                );
+            }
+            fingerprint
+        }
+        (None, Some(path)) => Some(Trust::Ca(directory.join(path.value))),
+        _ => {
+            table.fault(None, "fingerprint", "needs exactly one of fingerprint and ca");
+            None
+        }
+    }
+}
+
+/// 64 hexadecimal digits, with or without colons.
+fn fingerprint(text: &str) -> Option<[u8; 32]> {
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    let mut out = [0; 32];
+    for (at, octet) in out.iter_mut().enumerate() {
+        *octet = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(out)
+}
+
+fn ciphers(table: &Table<'_>) -> Vec<Cipher> {
+    let Some(names) = table.strings("ciphers") else {
+        return vec![Cipher::Aes128Gcm, Cipher::Aes256Gcm];
+    };
+    let mut ciphers = Vec::new();
+    for name in names {
+        match name.value.as_str() {
+            "aes-128-gcm" => ciphers.push(Cipher::Aes128Gcm),
+            "aes-256-gcm" => ciphers.push(Cipher::Aes256Gcm),
+            other => table.fault(Some(name.at), "ciphers", format!("{other:?} is none of {KNOWN}{}", hint(other))),
+        }
+    }
+    if ciphers.is_empty() {
+        table.fault(None, "ciphers", format!("has to name at least one of {KNOWN}"));
+    }
+    ciphers
+}
+
+const KNOWN: &str = "\"aes-128-gcm\", \"aes-256-gcm\"";
+
+/// What somebody who comes from NSX meant.
+fn hint(name: &str) -> &'static str {
+    match name.to_uppercase().as_str() {
+        "AES128-GCM-SHA256" => " (NSX's AES128-GCM-SHA256 is \"aes-128-gcm\" here)",
+        "ECDHE-RSA-AES128-GCM-SHA256" => " (NSX's ECDHE-RSA-AES128-GCM-SHA256 is \"aes-128-gcm\" here)",
+        "ECDHE-RSA-AES256-GCM-SHA384" => " (NSX's ECDHE-RSA-AES256-GCM-SHA384 is \"aes-256-gcm\" here)",
+        name if name.contains("CBC") || name.ends_with("-SHA") || name.contains("NULL") => {
+            " (NSX's CBC and NULL suites are not offered: they are not safe)"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,170 @@
+//! `[[port]]`: trunk and uplink ports.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::reader::Table;
+
+/// A port of the appliance.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// What it is.
+    pub device: Device,
+    /// The Linux interface beside it, where the kernel has the port's addresses, routes and neighbours. `None`
+    /// for a trunk port without addresses.
+    pub interface: Option<String>,
+    /// Octets of a frame after its Ethernet header, at most.
+    pub mtu: u16,
+    /// The VXLAN tunnel end point on it.
+    pub vtep: Option<Vtep>,
+}
+
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Towards the local network.
+    Trunk,
+    /// Towards the WAN.
+    Uplink,
+}
+
+/// What a port is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// A NIC, by its PCI address.
+    Pci(String),
+    /// A DPDK virtual device with its arguments.
+    Vdev(String),
+    /// A Linux interface, by way of DPDK's `net_af_packet`, whose arguments we choose.
+    AfPacket(String),
+}
+
+/// A local VXLAN tunnel end point (RFC 7348).
+#[derive(Clone, Debug)]
+pub struct Vtep {
+    /// Our address.
+    pub local: IpAddr,
+    /// The other VTEPs.
+    pub remotes: Vec<IpAddr>,
+    /// Whether VTEPs that send to us are learned.
+    pub learn: bool,
+    /// UDP port, at both ends.
+    pub udp_port: u16,
+}
+
+impl Port {
+    /// Octets that VXLAN takes of the port's MTU: IP, UDP and VXLAN headers and the inner Ethernet header.
+    pub(crate) fn vxlan_overhead(local: IpAddr) -> u16 {
+        if local.is_ipv4() { 50 } else { 70 }
+    }
+}
+
+/// An Ethernet MTU that any sensible network has.
+const DEFAULT_MTU: u64 = 1500;
+
+pub(crate) fn read(root: &Table<'_>) -> Vec<Port> {
+    let mut ports = Vec::new();
+    let mut names = HashMap::new();
+    let tables = root.tables("port");
+    for table in &tables {
+        if let Some(port) = port(table) {
+            if names.insert(port.name.clone(), ()).is_some() {
+                table.fault(None, "name", format!("there is another port {:?}", port.name));
+            }
+            ports.push(port);
+        }
+        table.finish();
+    }
+    for (role, name) in [(Role::Trunk, "trunk"), (Role::Uplink, "uplink")] {
+        let count = ports.iter().filter(|port: &&Port| port.role == role).count();
+        if count == 0 && ports.len() == tables.len() {
+            root.fault(None, "port", format!("there is no port with role = \"{name}\""));
+        } else if role == Role::Uplink && count > 1 {
+            root.fault(None, "port", "there is more than one uplink: this version has one");
+        }
+    }
+    ports
+}
+
+fn port(table: &Table<'_>) -> Option<Port> {
+    let name = table.required("name", table.string("name"));
+    let role = table.required("role", table.string("role")).and_then(|found| match found.value.as_str() {
+        "trunk" => Some(Role::Trunk),
+        "uplink" => Some(Role::Uplink),
+        other => {
+            table.fault(Some(found.at), "role", format!("{other:?} is neither \"trunk\" nor \"uplink\""));
+            None
+        }
+    });
+    let device = table.required("device", table.string("device")).and_then(|found| {
+        let device = device(&found.value);
+        if device.is_none() {
+            table.fault(
+                Some(found.at),
+                "device",
+                format!(
+                    "{:?} is neither a PCI address (\"0000:03:00.0\"), nor a DPDK virtual device \
+                     (\"net_memif0,...\"), nor \"af_packet:INTERFACE\"",
+                    found.value
+                ),
+            );
+        }
+        device
+    });
+    let interface = table.string("interface").map(|found| found.value);
+    let mtu = table.number("mtu", 1280..=9600).map_or(DEFAULT_MTU, |found| found.value) as u16;
+    let vtep_table = table.table_or_empty("vtep");
+    let vtep = if vtep_table.is_present() { vtep(&vtep_table) } else { None };
+    let (name, role, device) = (name?.value, role?, device?);
+    let interface = interface.or_else(|| match &device {
+        Device::AfPacket(interface) => Some(interface.clone()),
+        Device::Vdev(text) => text.split(',').find_map(|part| part.strip_prefix("iface=")).map(Into::into),
+        Device::Pci(_) => None,
+    });
+    if role == Role::Uplink && vtep_table.is_present() {
+        table.fault(None, "vtep", "an uplink port has no VTEP: VXLAN belongs on a trunk port");
+    }
+    if interface.is_none() && (role == Role::Uplink || vtep.is_some()) {
+        table.fault(
+            None,
+            "interface",
+            "is missing: the Linux interface that has this port's IP address, from which routes and neighbours are read",
+        );
+    }
+    Some(Port { name, role, device, interface, mtu, vtep })
+}
+
+fn device(text: &str) -> Option<Device> {
+    if let Some(interface) = text.strip_prefix("af_packet:") {
+        return (!interface.is_empty()).then(|| Device::AfPacket(interface.into()));
+    }
+    if text.starts_with("net_") || text.starts_with("eth_") {
+        return Some(Device::Vdev(text.into()));
+    }
+    let (bus, function) = text.rsplit_once('.')?;
+    let hex = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_hexdigit());
+    let is_pci = hex(function) && bus.split(':').count() == 3 && bus.split(':').all(hex);
+    is_pci.then(|| Device::Pci(text.into()))
+}
+
+fn vtep(table: &Table<'_>) -> Option<Vtep> {
+    let local = table.required("local", table.parsed::<IpAddr>("local"));
+    let remotes = table.parsed_list::<IpAddr>("remotes").unwrap_or_default();
+    let learn = table.boolean("learn").unwrap_or(true);
+    let udp_port = table.number("udp_port", 1..=65_535).map_or(4789, |found| found.value) as u16;
+    table.finish();
+    let local = local?.value;
+    for remote in &remotes {
+        if remote.value.is_ipv4() != local.is_ipv4() {
+            table.fault(Some(remote.at), "remotes", format!("{} is not of the family of {local}", remote.value));
+        }
+    }
+    if remotes.is_empty() && !learn {
+        table.fault(None, "remotes", "is empty and learn is false: no frame could ever leave by this VTEP");
+    }
+    Some(Vtep { local, remotes: remotes.into_iter().map(|found| found.value).collect(), learn, udp_port })
+}

@@ -1,0 +1,91 @@
+//! `[system]`: how the appliance runs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::reader::Table;
+
+/// How the appliance runs.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// The core of each worker, as the kernel numbers them.
+    pub workers: Vec<usize>,
+    /// What a worker does when there is nothing to do.
+    pub idle: Idle,
+    /// Whether packet memory comes from hugepages.
+    pub hugepages: bool,
+    /// Memory for packets in MiB.
+    pub memory_mb: u32,
+    /// Where `causeway show` finds the appliance.
+    pub socket: PathBuf,
+    /// How the log looks.
+    pub log: LogFormat,
+    /// How long a MAC address is remembered after it was last seen.
+    pub mac_age: Duration,
+    /// Most MAC addresses.
+    pub max_macs: usize,
+}
+
+/// What a worker does when there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Poll on.
+    Spin,
+    /// Sleep so long between polls.
+    Adaptive(Duration),
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
+    let workers = table.numbers("workers", 0..=1023).and_then(|cores| {
+        if cores.value.len() == 1 {
+            return Some(cores.value);
+        }
+        table.fault(Some(cores.at), "workers", "has to name exactly one core: this version has one worker");
+        None
+    });
+    let number = |key, range, default| table.number(key, range).map_or(default, |found| found.value);
+    let sleep = Duration::from_micros(number("idle_sleep_us", 1..=10_000, 50));
+    let idle = match table.string("idle") {
+        None => Idle::Adaptive(sleep),
+        Some(found) => match found.value.as_str() {
+            "adaptive" => Idle::Adaptive(sleep),
+            "spin" => Idle::Spin,
+            other => {
+                table.fault(Some(found.at), "idle", format!("{other:?} is neither \"adaptive\" nor \"spin\""));
+                Idle::Spin
+            }
+        },
+    };
+    let log = match table.string("log") {
+        None => LogFormat::Text,
+        Some(found) => match found.value.as_str() {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            other => {
+                table.fault(Some(found.at), "log", format!("{other:?} is neither \"text\" nor \"json\""));
+                LogFormat::Text
+            }
+        },
+    };
+    let system = System {
+        workers: workers.map_or_else(|| vec![0], |cores| cores.into_iter().map(|core| core as usize).collect()),
+        idle,
+        hugepages: table.boolean("hugepages").unwrap_or(false),
+        memory_mb: number("memory_mb", 64..=1 << 20, 256) as u32,
+        socket: directory.join(table.string("socket").map_or("/run/causeway.sock".into(), |found| found.value)),
+        log,
+        mac_age: Duration::from_secs(number("mac_age_s", 10..=1_000_000, 300)),
+        max_macs: number("max_macs", 16..=4 << 20, 65_536) as usize,
+    };
+    table.finish();
+    system
+}
