@@ -1,0 +1,512 @@
+//! The spoke's one session.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bridge::SessionIndex;
+use record::{Cipher, LaneId};
+use zeroize::Zeroizing;
+
+use crate::epoch::{Direction, Epoch, LaneIds};
+use crate::framing::{Framer, frame};
+use crate::link::{self, Link};
+use crate::message::{Login, MECHANISM, Message, Open, SegmentList, VERSION, Welcome, farewell, refusal};
+use crate::scram::{BINDING_LABEL, BINDING_LEN, ClientScram, SaltedCache};
+use crate::status::{SessionView, SiteStatus, State};
+use crate::{ConnId, Exporter, Level, Now, Output, Random};
+
+/// The session of a client.
+const SESSION: SessionIndex = SessionIndex(0);
+
+/// How many lanes we send on: one for each worker, of which there is one.
+const LANES: usize = 1;
+
+/// Time from the first SYN to `opened`.
+const LOGIN_TIME: Duration = Duration::from_secs(10);
+
+/// Reconnecting waits this long at first, and doubles it (protocol 2.4).
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+const BACKOFF_MOST: Duration = Duration::from_secs(10);
+
+/// What a client is made of.
+pub struct ClientParams {
+    /// The site's name.
+    pub site: String,
+    /// Its password.
+    pub password: Zeroizing<String>,
+    /// The data ciphers it offers, best first.
+    pub ciphers: Vec<Cipher>,
+    /// The segments it attaches.
+    pub segments: SegmentList,
+    /// How long the keys of one TLS handshake are used.
+    pub rekey: Duration,
+    /// Name and version of the software.
+    pub software: String,
+}
+
+/// The spoke's session with its hub: connects, logs in, keeps alive, renews, reconnects.
+pub struct Client {
+    params: ClientParams,
+    random: Box<dyn Random>,
+    instance: [u8; 16],
+    cache: SaltedCache,
+    next_conn: u64,
+    conns: BTreeMap<ConnId, Conn>,
+    /// The connection that logs in.
+    attempt: Option<ConnId>,
+    /// The connection that the present epoch came from, while it is open.
+    current: Option<ConnId>,
+    link: Option<Link>,
+    ids: LaneIds,
+    cipher: Option<Cipher>,
+    peer_segments: SegmentList,
+    /// When to connect next; `None` while there is no need to.
+    connect_at: Option<Now>,
+    redirect: Option<String>,
+    failures: u32,
+    renewals: u64,
+    last_failure: Option<(Now, String)>,
+    out: VecDeque<Output>,
+}
+
+struct Conn {
+    framer: Framer,
+    started: Now,
+    /// The server's address and the certificate it showed, once TLS is up.
+    server: Option<(IpAddr, [u8; 32])>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// TCP and TLS.
+    Connecting,
+    /// `login` is sent.
+    LoggingIn(ClientScram),
+    /// The password's proof is sent.
+    Proving(ClientScram),
+    /// Authenticated; the workers get their receive lanes.
+    Preparing { welcome: Welcome, lanes: Vec<LaneId>, missing: HashSet<LaneId> },
+    /// `open` is sent.
+    Opening { welcome: Welcome, lanes: Vec<LaneId> },
+    /// The session's control connection.
+    Open,
+}
+
+impl Client {
+    /// A client that connects as soon as it is asked what to do.
+    pub fn new(params: ClientParams, mut random: Box<dyn Random>, now: Now) -> Self {
+        let mut instance = [0; 16];
+        random.fill(&mut instance);
+        Self {
+            params,
+            random,
+            instance,
+            cache: SaltedCache::default(),
+            next_conn: 0,
+            conns: BTreeMap::new(),
+            attempt: None,
+            current: None,
+            link: None,
+            ids: LaneIds::default(),
+            cipher: None,
+            peer_segments: Vec::new(),
+            connect_at: Some(now),
+            redirect: None,
+            failures: 0,
+            renewals: 0,
+            last_failure: None,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// A connection's TLS handshake is done, with the server at `server`, which showed a certificate with this fingerprint.
+    pub fn connected(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        server: IpAddr,
+        fingerprint: [u8; 32],
+        exporter: &dyn Exporter,
+    ) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        let mut binding = [0; BINDING_LEN];
+        if exporter.export(BINDING_LABEL, b"", &mut binding).is_err() {
+            return self.fail(now, conn, "the TLS connection gives no channel binding");
+        }
+        let scram = ClientScram::new(&self.params.site, binding, &mut *self.random);
+        let login = Message::Login(Login {
+            versions: (VERSION, VERSION),
+            instance: self.instance,
+            mechanism: MECHANISM.into(),
+            first: scram.first(),
+            software: self.params.software.clone(),
+            ciphers: self.params.ciphers.iter().map(|cipher| cipher.code()).collect(),
+        });
+        entry.server = Some((server, fingerprint));
+        entry.stage = Stage::LoggingIn(scram);
+        self.send(conn, &login);
+    }
+
+    /// Bytes arrived on a connection.
+    pub fn received(&mut self, now: Now, conn: ConnId, bytes: &[u8], exporter: &dyn Exporter) {
+        if let Some(entry) = self.conns.get_mut(&conn) {
+            entry.framer.add(bytes);
+        }
+        while let Some(entry) = self.conns.get_mut(&conn) {
+            let message = match entry.framer.next() {
+                Ok(Some(bytes)) => Message::decode(&bytes).map_err(|error| error.to_string()),
+                Ok(None) => return,
+                Err(error) => Err(error.to_string()),
+            };
+            let done = message.and_then(|message| self.message(now, conn, message, exporter));
+            if let Err(reason) = done {
+                self.fail(now, conn, &reason);
+            }
+        }
+    }
+
+    /// A connection is over, or never came to be.
+    pub fn closed(&mut self, now: Now, conn: ConnId, reason: &str) {
+        if self.conns.contains_key(&conn) {
+            self.fail(now, conn, reason);
+        }
+    }
+
+    /// The workers receive on a lane.
+    pub fn rx_ready(&mut self, lane: LaneId) {
+        let Some((conn, entry)) = self.attempt.and_then(|id| Some((id, self.conns.get_mut(&id)?))) else { return };
+        let Stage::Preparing { missing, .. } = &mut entry.stage else { return };
+        if !missing.remove(&lane) || !missing.is_empty() {
+            return;
+        }
+        if let Stage::Preparing { welcome, lanes, .. } = std::mem::replace(&mut entry.stage, Stage::Connecting) {
+            let segments = self.params.segments.clone();
+            let open = Message::Open(Open { lanes: lanes.clone(), count: LANES, segments });
+            entry.stage = Stage::Opening { welcome, lanes };
+            self.send(conn, &open);
+        }
+    }
+
+    /// Authentic records arrived in the session.
+    pub fn record_heard(&mut self, now: Now) {
+        if let Some(link) = &mut self.link {
+            link.heard(now);
+        }
+    }
+
+    /// A block with tunnel ID 0 arrived in an authentic record.
+    pub fn control_block(&mut self, now: Now, from: SocketAddr, block: &[u8]) {
+        if let Some(link) = &mut self.link {
+            link.control_block(now, from, block, &mut self.out);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let late = |conn: &Conn| !matches!(conn.stage, Stage::Open) && now >= conn.started + LOGIN_TIME;
+        if let Some(id) = self.attempt.filter(|id| self.conns.get(id).is_some_and(late)) {
+            self.fail(now, id, "the server did not answer in time");
+        }
+        let alive = match &mut self.link {
+            Some(link) => link.handle_timeout(now, &mut *self.random, &mut self.ids, &mut self.out),
+            None => true,
+        };
+        if !alive {
+            self.say_bye(farewell::DEAD_PEER, "no record arrived for the dead-peer time");
+            self.down(now, "nothing was heard from the server for the dead-peer time (is UDP to its data port let through?)");
+        }
+        if self.attempt.is_none() && self.connect_at.is_some_and(|at| now >= at) {
+            self.connect(now);
+        }
+    }
+
+    /// When `handle_timeout` is due.
+    pub fn deadline(&self) -> Now {
+        let attempt = self.attempt.and_then(|id| self.conns.get(&id)).map(|conn| conn.started + LOGIN_TIME);
+        let connect = self.connect_at.filter(|_| self.attempt.is_none());
+        let link = self.link.as_ref().map(Link::deadline);
+        [attempt, connect, link].into_iter().flatten().min().unwrap_or(Now::MAX)
+    }
+
+    /// Says goodbye and ends.
+    pub fn shutdown(&mut self, now: Now) {
+        self.say_bye(farewell::SHUTDOWN, "shutting down");
+        let open: Vec<ConnId> = self.conns.keys().copied().collect();
+        open.into_iter().for_each(|conn| self.close(conn));
+        self.down(now, "shut down");
+        self.connect_at = None;
+    }
+
+    /// What the console shows.
+    pub fn status(&self) -> SiteStatus {
+        let state = match (&self.link, self.attempt) {
+            (Some(_), _) => State::Up,
+            (None, Some(_)) => State::Connecting,
+            (None, None) => State::Down,
+        };
+        SiteStatus {
+            site: self.params.site.clone(),
+            state,
+            up_since: self.link.as_ref().map(|link| link.since),
+            peer: self.link.as_ref().and_then(|link| link.peer),
+            cipher: self.cipher.filter(|_| self.link.is_some()),
+            round_trip: self.link.as_ref().and_then(|link| link.round_trip),
+            last_heard: self.link.as_ref().map(Link::last_heard),
+            renewals: self.renewals,
+            software: String::new(),
+            last_failure: self.last_failure.clone(),
+        }
+    }
+
+    /// What the workers need to know; `None` while the session is down.
+    pub fn view(&self) -> Option<SessionView> {
+        let link = self.link.as_ref()?;
+        let theirs: HashSet<_> = self.peer_segments.iter().map(|(tunnel, _)| *tunnel).collect();
+        let both = self.params.segments.iter().map(|(tunnel, _)| *tunnel).filter(|tunnel| theirs.contains(tunnel));
+        Some(SessionView { peer: link.peer, segments: both.collect() })
+    }
+
+    fn connect(&mut self, now: Now) {
+        let id = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let conn = Conn { framer: Framer::default(), started: now, server: None, stage: Stage::Connecting };
+        self.conns.insert(id, conn);
+        self.attempt = Some(id);
+        self.connect_at = None;
+        self.out.push_back(Output::Connect(id, self.redirect.take()));
+    }
+
+    fn message(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        message: Message,
+        exporter: &dyn Exporter,
+    ) -> Result<(), String> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        match (message, &mut conn.stage) {
+            (Message::Unknown(_), _) => {}
+            (Message::Refused { code, text, retry_ms }, stage) if !matches!(stage, Stage::Open) => {
+                if let Some(ms) = retry_ms {
+                    self.connect_at = Some(now + Duration::from_millis(ms.min(3_600_000)));
+                }
+                return Err(refused_text(code, &text));
+            }
+            (Message::Redirect(address), _) => {
+                self.out.push_back(Output::Log(Level::Info, format!("the server sends us to {address:?}")));
+                self.redirect = Some(address);
+                self.close(id);
+                self.connect_at = Some(now);
+            }
+            (Message::Bye { code, text }, Stage::Open) => {
+                self.close(id);
+                if code != farewell::REPLACED && self.current.is_none() {
+                    self.down(now, &format!("the server ended the session: {}", printable(&text)));
+                }
+            }
+            (Message::Bye { text, .. }, _) => {
+                return Err(format!("the server ended the login: {}", printable(&text)));
+            }
+            (Message::Segments(segments), Stage::Open) => {
+                self.peer_segments = segments;
+                self.out.push_back(Output::Changed(SESSION));
+            }
+            (Message::Challenge(challenge), Stage::LoggingIn(scram)) => {
+                let response = scram
+                    .respond(&challenge, &self.params.password, &mut self.cache)
+                    .map_err(|error| error.to_string())?;
+                if let Stage::LoggingIn(scram) = std::mem::replace(&mut conn.stage, Stage::Connecting) {
+                    conn.stage = Stage::Proving(scram);
+                }
+                self.send(id, &Message::Response(response));
+            }
+            (Message::Welcome(welcome), Stage::Proving(scram)) => {
+                scram.verify(&welcome.last).map_err(|error| error.to_string())?;
+                conn.framer.authenticated();
+                self.prepare(id, welcome, exporter)?;
+            }
+            (Message::Opened(lanes), Stage::Opening { .. }) => {
+                if let Stage::Opening { welcome, lanes: rx } = std::mem::replace(&mut conn.stage, Stage::Open) {
+                    self.opened(now, id, &welcome, rx, &lanes, exporter)?;
+                }
+            }
+            (message, _) => return Err(format!("the server sent {} at a wrong time", message.name())),
+        }
+        Ok(())
+    }
+
+    /// Makes the receive lanes.
+    fn prepare(&mut self, id: ConnId, welcome: Welcome, exporter: &dyn Exporter) -> Result<(), String> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        let (_, fingerprint) = conn.server.ok_or("not connected")?;
+        if welcome.version != VERSION {
+            return Err(format!("the server speaks version {} of the protocol, not {VERSION}", welcome.version));
+        }
+        let cipher = Cipher::from_code(welcome.cipher).filter(|cipher| self.params.ciphers.contains(cipher));
+        let cipher = cipher.ok_or("the server chose a cipher that was not offered")?;
+        let lanes = self.ids.allocate(welcome.lanes, &mut *self.random);
+        let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, cipher };
+        let made = epoch.rx_lanes(Direction::ServerToClient, &lanes).map_err(|error| error.to_string())?;
+        conn.stage =
+            Stage::Preparing { welcome, missing: lanes.iter().copied().collect(), lanes };
+        self.out.extend(made.into_iter().map(|lane| Output::InstallRx(SESSION, lane)));
+        Ok(())
+    }
+
+    /// The session comes up, or goes over to a new epoch.
+    fn opened(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        welcome: &Welcome,
+        rx: Vec<LaneId>,
+        tx: &[LaneId],
+        exporter: &dyn Exporter,
+    ) -> Result<(), String> {
+        let server = self.conns.get(&id).and_then(|conn| conn.server);
+        let (address, fingerprint) = server.ok_or("not connected")?;
+        let cipher = Cipher::from_code(welcome.cipher).ok_or("no cipher")?;
+        if tx.len() != LANES {
+            link::remove(&rx, &mut self.ids, &mut self.out);
+            return Err(format!("the server opened {} lanes instead of {LANES}", tx.len()));
+        }
+        let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, cipher };
+        let lanes =
+            epoch.tx_lanes(Direction::ClientToServer, tx, now).map_err(|error| error.to_string())?;
+        self.out.extend(lanes.into_iter().map(|lane| Output::InstallTx(SESSION, lane)));
+        let peer = Some(SocketAddr::new(address, welcome.data_port));
+        self.log_segments(&welcome.segments);
+        match &mut self.link {
+            Some(link) => {
+                link.renew(rx, now);
+                link.peer = peer;
+                self.renewals += 1;
+                self.out.push_back(Output::Log(Level::Info, "the session has new keys".into()));
+            }
+            None => {
+                let dead_peer = Duration::from_millis(welcome.dead_peer_ms.clamp(300, 60_000));
+                let mut link = Link::new(SESSION, dead_peer, rx, now);
+                link.peer = peer;
+                self.link = Some(link);
+                self.out.push_back(Output::Log(
+                    Level::Info,
+                    format!("the session is up: server {address}, {}", cipher.name()),
+                ));
+            }
+        }
+        self.peer_segments.clone_from(&welcome.segments);
+        self.cipher = Some(cipher);
+        self.failures = 0;
+        self.attempt = None;
+        if let Some(older) = self.current.replace(id) {
+            self.send(older, &Message::Bye { code: farewell::REPLACED, text: "replaced".into() });
+            self.close(older);
+        }
+        // Several clients of one server should not renew in step.
+        self.connect_at = Some(now + self.jitter(self.params.rekey));
+        self.out.push_back(Output::Changed(SESSION));
+        Ok(())
+    }
+
+    fn log_segments(&mut self, theirs: &SegmentList) {
+        for (tunnel, mtu) in &self.params.segments {
+            let line = match theirs.iter().find(|(other, _)| other == tunnel) {
+                None => format!("the server does not attach the segment with tunnel ID {tunnel}"),
+                Some((_, other)) if other != mtu => {
+                    format!("the segment with tunnel ID {tunnel} has MTU {mtu} here and {other} at the server")
+                }
+                Some(_) => continue,
+            };
+            self.out.push_back(Output::Log(Level::Warn, line));
+        }
+    }
+
+    /// A connection has come to its end: `reason` says why.
+    fn fail(&mut self, now: Now, id: ConnId, reason: &str) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        if let Stage::Preparing { lanes, .. } | Stage::Opening { lanes, .. } = &conn.stage {
+            link::remove(lanes, &mut self.ids, &mut self.out);
+        }
+        let logged_in = matches!(conn.stage, Stage::Open);
+        self.close(id);
+        if logged_in && self.link.is_some() {
+            // The session lives on while records arrive. A new connection renews it.
+            self.out.push_back(Output::Log(Level::Warn, format!("lost the control connection: {reason}")));
+            self.connect_at = Some(now + self.jitter(BACKOFF_FIRST));
+            return;
+        }
+        self.out.push_back(Output::Log(Level::Warn, format!("cannot connect to the server: {reason}")));
+        self.last_failure = Some((now, reason.into()));
+        self.retry(now);
+    }
+
+    fn down(&mut self, now: Now, reason: &str) {
+        let Some(link) = self.link.take() else { return };
+        link.end(&mut self.ids, &mut self.out);
+        if let Some(conn) = self.current.take() {
+            self.close(conn);
+        }
+        self.out.push_back(Output::Log(Level::Warn, format!("the session is down: {reason}")));
+        self.last_failure = Some((now, reason.into()));
+        self.connect_at = None;
+        self.retry(now);
+    }
+
+    fn retry(&mut self, now: Now) {
+        let wait = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MOST);
+        self.failures += 1;
+        let at = now + self.jitter(wait);
+        // The server may have asked for more patience.
+        self.connect_at = Some(self.connect_at.map_or(at, |asked| asked.max(at)));
+    }
+
+    /// `time` times a random factor from 0.5 to 1.
+    fn jitter(&mut self, time: Duration) -> Duration {
+        let mut raw = [0; 4];
+        self.random.fill(&mut raw);
+        time.mul_f64(0.5 + 0.5 * f64::from(u32::from_ne_bytes(raw)) / f64::from(u32::MAX))
+    }
+
+    fn say_bye(&mut self, code: u64, text: &str) {
+        if let Some(conn) = self.current {
+            self.send(conn, &Message::Bye { code, text: text.into() });
+        }
+    }
+
+    fn send(&mut self, conn: ConnId, message: &Message) {
+        self.out.push_back(Output::Send(conn, frame(&message.encode())));
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        if self.conns.remove(&conn).is_some() {
+            self.out.push_back(Output::Close(conn));
+        }
+        self.attempt.take_if(|attempt| *attempt == conn);
+        self.current.take_if(|current| *current == conn);
+    }
+}
+
+fn refused_text(code: u64, text: &str) -> String {
+    let meaning = match code {
+        refusal::AUTHENTICATION => "user or password is wrong",
+        refusal::DISABLED => "the site is disabled at the server",
+        refusal::VERSION => "no common protocol version",
+        refusal::ELSEWHERE => "the site is already connected from elsewhere",
+        refusal::BUSY => "the server is too busy",
+        refusal::PROTOCOL => "protocol error",
+        refusal::CIPHER => "no common data cipher",
+        _ => "for a reason this version does not know",
+    };
+    format!("the server refused the login: {meaning} (\"{}\")", printable(text))
+}
+
+/// Text of the peer, fit for a log.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().take(200).flat_map(char::escape_debug).collect()
+}

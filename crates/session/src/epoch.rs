@@ -1,0 +1,87 @@
+//! The lanes of one TLS handshake: their IDs, secrets and both ends (protocol 3).
+
+use std::collections::HashSet;
+
+use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, TxLane};
+use zeroize::Zeroizing;
+
+use crate::{ExportFailed, Exporter, Now, Random};
+
+/// Label of the exporter that gives lane secrets.
+const LABEL: &[u8] = b"EXPORTER-causeway-data-1";
+
+/// Which way a lane carries records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ClientToServer = 0,
+    ServerToClient = 1,
+}
+
+/// What the keys of an epoch are bound to, beside the TLS connection itself.
+pub(crate) struct Epoch<'a> {
+    pub(crate) exporter: &'a dyn Exporter,
+    pub(crate) site: &'a str,
+    pub(crate) fingerprint: &'a [u8; 32],
+    pub(crate) cipher: Cipher,
+}
+
+impl Epoch<'_> {
+    pub(crate) fn rx_lanes(&self, direction: Direction, ids: &[LaneId]) -> Result<Vec<Box<RxLane>>, ExportFailed> {
+        self.secrets(direction, ids)
+            .map(|lane| lane.map(|(id, secret)| Box::new(RxLane::new(id, self.cipher, secret))))
+            .collect()
+    }
+
+    pub(crate) fn tx_lanes(
+        &self,
+        direction: Direction,
+        ids: &[LaneId],
+        now: Now,
+    ) -> Result<Vec<Box<TxLane>>, ExportFailed> {
+        let limits = KeyLimits::default();
+        self.secrets(direction, ids)
+            .map(|lane| lane.map(|(id, secret)| Box::new(TxLane::new(id, self.cipher, secret, limits, now))))
+            .collect()
+    }
+
+    fn secrets(
+        &self,
+        direction: Direction,
+        ids: &[LaneId],
+    ) -> impl Iterator<Item = Result<(LaneId, LaneSecret), ExportFailed>> {
+        (0u16..).zip(ids).map(move |(index, id)| {
+            let mut context = vec![direction as u8];
+            context.extend(index.to_be_bytes());
+            context.extend(&id.get().to_be_bytes()[1..]);
+            context.push(self.site.len() as u8); // the configuration allows 255 octets
+            context.extend(self.site.as_bytes());
+            context.extend(self.fingerprint);
+            let mut secret = Zeroizing::new([0; 32]);
+            self.exporter.export(LABEL, &context, &mut secret[..])?;
+            Ok((*id, LaneSecret::new(*secret)))
+        })
+    }
+}
+
+/// The lane IDs that this side has given out and still receives on.
+#[derive(Debug, Default)]
+pub(crate) struct LaneIds(HashSet<LaneId>);
+
+impl LaneIds {
+    /// `count` new IDs, at random so that an old session's records do not fit a new one's lanes.
+    pub(crate) fn allocate(&mut self, count: usize, random: &mut dyn Random) -> Vec<LaneId> {
+        let mut ids = Vec::with_capacity(count);
+        while ids.len() < count {
+            let mut raw = [0; 4];
+            random.fill(&mut raw[1..]);
+            if let Some(id) = LaneId::new(u32::from_be_bytes(raw)).filter(|id| self.0.insert(*id)) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
+    pub(crate) fn release(&mut self, id: LaneId) {
+        self.0.remove(&id);
+    }
+}
