@@ -28,6 +28,12 @@ impl OsRandom {
     }
 }
 
+impl session::Random for OsRandom {
+    fn fill(&mut self, out: &mut [u8]) {
+        Self::fill(self, out);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,6 +54,8 @@ impl ClientTls {
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.alpn_protocols = vec![ALPN.to_vec()];
+        // Does nothing unless the operator sets SSLKEYLOGFILE, to decode a capture of his own.
+        config.key_log = Arc::new(rustls::KeyLogFile::new());
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
         Ok(Self { config: Arc::new(config) })

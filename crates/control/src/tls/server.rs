@@ -52,6 +52,8 @@ impl ServerTls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![ALPN.to_vec()];
+        // Does nothing unless the operator sets SSLKEYLOGFILE, to decode a capture of his own.
+        config.key_log = Arc::new(rustls::KeyLogFile::new());
         // Every connection proves itself anew: what outlives a connection is the session's, not TLS's.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;

@@ -1,0 +1,431 @@
+//! The control thread's loop: sockets, timers and workers' events go into the session state machines, and what comes
+//! out of them goes to sockets, workers and tables.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bridge::{Endpoint, Fdb, SessionIndex};
+use config::{Config, Mode};
+use counters::Counters;
+use crossbeam::channel::{Receiver, Sender, TrySendError};
+use pipeline::command::{Command, Event};
+use pipeline::tables::Tables;
+use session::{ConnId, Level, Now, Output};
+
+use crate::clock::Clock;
+use crate::connections::{Connections, Happened, SetupError};
+use crate::datasock::{HeldPort, HoldError};
+use crate::nexthop::{NextHop, Routes};
+use crate::random::OsRandom;
+use crate::sessions::{BadVerifier, Sessions, session_count};
+use crate::show::{PortState, Shown};
+use crate::showsock::ShowSocket;
+use crate::snapshot::{PortInfo, Remote, Source};
+
+/// How often the workers' events are looked at. They do not wake us, since that would cost them a system call.
+const TICK: Duration = Duration::from_millis(5);
+
+/// How often the workers' counters are looked at for signs of life.
+const LIFE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often next hops are asked for: soon while one is missing, else to notice changes.
+const HOPS_MISSING: Duration = Duration::from_millis(100);
+const HOPS_KNOWN: Duration = Duration::from_secs(1);
+
+/// How long an address that a challenge goes to is kept.
+const CHALLENGE_LIFE: Duration = Duration::from_secs(5);
+
+/// Most VTEPs that are learned, so that a stranger cannot fill the tables.
+const MAX_REMOTES: usize = 1024;
+
+/// The FDB is aged in so many steps, one a second.
+const AGEING_STEPS: usize = 8;
+
+/// The last farewells have so long.
+const SHUTDOWN_TIME: Duration = Duration::from_millis(500);
+
+/// What the control thread works with.
+pub struct Params {
+    /// The configuration.
+    pub config: Config,
+    /// The ports, in the order of their indices.
+    pub ports: Vec<PortInfo>,
+    /// Where the workers look.
+    pub tables: Arc<ArcSwap<Tables>>,
+    /// The forwarding database.
+    pub fdb: Arc<Fdb>,
+    /// The workers' counters.
+    pub counters: Counters,
+    /// Orders to the worker.
+    pub commands: Sender<Command>,
+    /// News from the worker.
+    pub events: Receiver<Event>,
+    /// Tells the state of each port's line.
+    pub port_states: Box<dyn Fn() -> Vec<PortState>>,
+    /// The time that the workers share.
+    pub clock: Clock,
+}
+
+/// The appliance cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The control channel.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// A verifier.
+    #[error(transparent)]
+    Verifier(#[from] BadVerifier),
+    /// A UDP port.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    /// The socket of `causeway show`.
+    #[error("cannot listen on {0}: {1}")]
+    Show(std::path::PathBuf, io::Error),
+    /// Anything else that the system refuses.
+    #[error("{0}: {1}")]
+    System(&'static str, io::Error),
+}
+
+/// The control thread's state.
+pub struct Appliance {
+    params: Params,
+    sessions: Sessions,
+    connections: Connections,
+    show: ShowSocket,
+    routes: Routes,
+    data_port: HeldPort,
+    _vtep_ports: Vec<HeldPort>,
+    remotes: Vec<Remote>,
+    hops: HashMap<IpAddr, NextHop>,
+    /// Addresses that a challenge is sent to, and until when.
+    challenged: HashMap<IpAddr, Now>,
+    hops_due: Now,
+    life_due: Now,
+    ageing_due: Now,
+    ageing_cursor: usize,
+    heard: Vec<u64>,
+    generation: u64,
+    /// Snapshots that a worker may still hold.
+    graveyard: Vec<Arc<Tables>>,
+    /// Commands that the worker's queue had no room for.
+    backlog: VecDeque<Command>,
+    dirty: bool,
+}
+
+impl Appliance {
+    /// Opens sockets and reads files; nothing is sent yet.
+    ///
+    /// # Errors
+    /// What of it the system or a file refuses.
+    pub fn new(params: Params) -> Result<Self, ControlError> {
+        let now = params.clock.now();
+        let sessions = Sessions::new(&params.config, Box::new(OsRandom::new()), now)?;
+        let connections = Connections::new(&params.config.mode)?;
+        let data_port = HeldPort::everywhere(match &params.config.mode {
+            Mode::Server(server) => server.data_port,
+            Mode::Client(client) => client.data_port,
+        })?;
+        let vteps = params.config.ports.iter().filter_map(|port| port.vtep.as_ref());
+        let vtep_ports =
+            vteps.map(|vtep| HeldPort::new(&[vtep.local], vtep.udp_port)).collect::<Result<_, _>>()?;
+        let socket = &params.config.system.socket;
+        let show = ShowSocket::bind(socket).map_err(|error| ControlError::Show(socket.clone(), error))?;
+        let routes = Routes::new().map_err(|error| ControlError::System("cannot ask the kernel for routes", error))?;
+        let ports = params.config.ports.iter().enumerate();
+        let remotes = ports
+            .flat_map(|(at, port)| port.vtep.iter().flat_map(move |vtep| vtep.remotes.iter().map(move |ip| (at, *ip))))
+            .collect();
+        let heard = vec![0; session_count(&params.config)];
+        Ok(Self {
+            params,
+            sessions,
+            connections,
+            show,
+            routes,
+            data_port,
+            _vtep_ports: vtep_ports,
+            remotes,
+            hops: HashMap::new(),
+            challenged: HashMap::new(),
+            hops_due: now,
+            life_due: now,
+            ageing_due: now,
+            ageing_cursor: 0,
+            heard,
+            generation: 0,
+            graveyard: Vec::new(),
+            backlog: VecDeque::new(),
+            dirty: true,
+        })
+    }
+
+    /// Runs until `stop` is set, then says goodbye.
+    ///
+    /// # Errors
+    /// The system's event queue fails.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), ControlError> {
+        while !stop.load(Ordering::Relaxed) {
+            self.round()?;
+        }
+        tracing::info!("ends in order");
+        let now = self.now();
+        self.sessions.shutdown(now);
+        self.outputs();
+        while self.connections.is_closing() && self.now() < now + SHUTDOWN_TIME {
+            self.connections
+                .wait(TICK, || now)
+                .map_err(|error| ControlError::System("cannot wait for events", error))?;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        self.params.clock.now()
+    }
+
+    fn round(&mut self) -> Result<(), ControlError> {
+        let clock = self.params.clock;
+        let happened = self
+            .connections
+            .wait(TICK, || clock.now())
+            .map_err(|error| ControlError::System("cannot wait for events", error))?;
+        for (conn, happened) in happened {
+            self.connection(conn, happened);
+        }
+        self.worker_events();
+        let now = self.now();
+        if now >= self.life_due {
+            self.life_due = now + LIFE_INTERVAL;
+            self.look_for_life(now);
+        }
+        if now >= self.sessions.deadline() {
+            self.sessions.handle_timeout(now);
+        }
+        if now >= self.hops_due {
+            self.resolve(now);
+        }
+        if now >= self.ageing_due {
+            self.ageing_due = now + Duration::from_secs(1);
+            self.age(now);
+        }
+        self.outputs();
+        if self.dirty {
+            self.publish();
+        }
+        self.flush_backlog();
+        self.serve_show();
+        Ok(())
+    }
+
+    fn connection(&mut self, conn: ConnId, happened: Happened) {
+        let now = self.now();
+        let exporter = self.connections.exporter(conn);
+        match happened {
+            Happened::Accepted(from) => {
+                let Sessions::Server(server) = &mut self.sessions else { return };
+                if !server.accepted(now, conn, from) {
+                    tracing::warn!(%from, "too many connections that have not logged in: refused one");
+                    self.connections.drop_now(conn);
+                }
+            }
+            Happened::Connected(peer, fingerprint) => {
+                self.sessions.connected(now, conn, peer, fingerprint, &exporter);
+            }
+            Happened::Received(bytes) => self.sessions.received(now, conn, &bytes, &exporter),
+            Happened::Closed(reason) => self.sessions.closed(now, conn, &reason),
+        }
+        self.outputs();
+    }
+
+    fn worker_events(&mut self) {
+        let now = self.now();
+        let events: Vec<Event> = self.params.events.try_iter().collect();
+        for event in events {
+            match event {
+                Event::RxInstalled { lane, .. } => self.sessions.rx_ready(now, lane),
+                Event::Control { session, from, block, .. } => {
+                    self.sessions.control_block(now, session, from, &block);
+                }
+                Event::NewAddress { session, from } => {
+                    self.challenge_address(now, from);
+                    self.sessions.new_address(now, session, from);
+                }
+                Event::NewVtep { port, address } => self.new_vtep(port.index(), address),
+                // Wiped and freed here, not on the worker.
+                Event::RetiredRx(_) | Event::RetiredTx(_) | Event::RetiredPath(_) => {}
+            }
+        }
+    }
+
+    /// Makes the next hop of an address known before a challenge is sent to it.
+    fn challenge_address(&mut self, now: Now, to: SocketAddr) {
+        if self.challenged.len() < MAX_REMOTES && self.challenged.insert(to.ip(), now + CHALLENGE_LIFE).is_none() {
+            self.resolve(now);
+        }
+    }
+
+    fn new_vtep(&mut self, port: usize, address: IpAddr) {
+        let known = self.remotes.contains(&(port, address));
+        if known || self.remotes.len() >= MAX_REMOTES {
+            return;
+        }
+        tracing::info!(port = self.params.ports[port].name, %address, "learned a VTEP");
+        self.remotes.push((port, address));
+        self.hops_due = Now::ZERO;
+        self.dirty = true;
+    }
+
+    fn look_for_life(&mut self, now: Now) {
+        for at in 0..self.heard.len() {
+            let records = self.params.counters.session(at).rx_records;
+            if records != self.heard[at] {
+                self.heard[at] = records;
+                self.sessions.record_heard(now, SessionIndex(at as u16));
+            }
+        }
+    }
+
+    fn resolve(&mut self, now: Now) {
+        self.challenged.retain(|_, until| now < *until);
+        let peers = (0..self.heard.len()).filter_map(|at| self.sessions.view(SessionIndex(at as u16))?.peer);
+        let mut wanted: Vec<IpAddr> = peers.map(|peer| peer.ip()).collect();
+        wanted.extend(self.remotes.iter().map(|(_, address)| *address));
+        wanted.extend(self.challenged.keys().copied());
+        let mut missing = false;
+        for address in wanted {
+            let hop = self.routes.resolve(address);
+            let old = self.hops.get(&address);
+            match hop {
+                Ok(hop) => {
+                    missing |= hop.mac.is_none();
+                    // A known MAC address is kept while the kernel confirms it.
+                    let hop = NextHop { mac: hop.mac.or_else(|| old?.mac), ..hop };
+                    if old != Some(&hop) {
+                        self.hops.insert(address, hop);
+                        self.dirty = true;
+                    }
+                }
+                Err(error) => {
+                    missing = true;
+                    if self.hops.remove(&address).is_some() {
+                        tracing::warn!(%address, %error, "lost the route");
+                        self.dirty = true;
+                    }
+                }
+            }
+        }
+        self.hops_due = now + if missing { HOPS_MISSING } else { HOPS_KNOWN };
+    }
+
+    fn age(&mut self, now: Now) {
+        let fdb = &self.params.fdb;
+        let max_age = self.params.config.system.mac_age.as_secs() as u32;
+        fdb.age(&mut self.ageing_cursor, fdb.buckets().div_ceil(AGEING_STEPS), now.as_secs() as u32, max_age);
+    }
+
+    fn outputs(&mut self) {
+        while let Some(output) = self.sessions.poll_output() {
+            match output {
+                Output::Connect(conn, redirect) => self.connections.connect(conn, redirect),
+                Output::Send(conn, bytes) => self.connections.send(conn, &bytes),
+                Output::Close(conn) => {
+                    let now = self.now();
+                    self.connections.close(conn, now);
+                }
+                Output::InstallRx(session, lane) => self.command(Command::InstallRx { session, lane }),
+                Output::InstallTx(session, lane) => self.command(Command::InstallTx { session, lane }),
+                Output::RemoveRx(lane) => self.command(Command::RemoveRx(lane)),
+                Output::RemoveTx(session) => self.command(Command::RemoveTx(session)),
+                Output::SendBlock(session, to, block) => self.send_block(session, to, &block),
+                Output::Changed(session) => self.changed(session),
+                Output::Log(Level::Info, text) => tracing::info!("{text}"),
+                Output::Log(Level::Warn, text) => tracing::warn!("{text}"),
+            }
+        }
+    }
+
+    fn changed(&mut self, session: SessionIndex) {
+        self.dirty = true;
+        if self.sessions.view(session).is_none() {
+            // What was learned behind a session that is gone would be sent into the void.
+            self.params.fdb.flush(|entry| entry.endpoint == Endpoint::Session(session));
+        } else {
+            let now = self.now();
+            self.resolve(now);
+        }
+    }
+
+    fn send_block(&mut self, session: SessionIndex, to: Option<SocketAddr>, block: &[u8]) {
+        if self.dirty {
+            // The block may belong to a session that the workers' tables do not have yet.
+            self.publish();
+        }
+        let path = match to {
+            Some(to) => match self.source().path(to) {
+                Some(path) => Some(Box::new(path)),
+                None => return, // its next hop is being resolved; whoever waits for the block asks again
+            },
+            None => None,
+        };
+        let block = block.iter().copied().take(pipeline::command::MAX_CONTROL_BLOCK).collect();
+        self.command(Command::SendControl { session, path, block });
+    }
+
+    fn command(&mut self, command: Command) {
+        self.backlog.push_back(command);
+        self.flush_backlog();
+    }
+
+    fn flush_backlog(&mut self) {
+        while let Some(command) = self.backlog.pop_front() {
+            if let Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) =
+                self.params.commands.try_send(command)
+            {
+                self.backlog.push_front(command);
+                return;
+            }
+        }
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source {
+            config: &self.params.config,
+            ports: &self.params.ports,
+            remotes: &self.remotes,
+            hops: &self.hops,
+            sessions: (0..self.heard.len()).map(|at| self.sessions.view(SessionIndex(at as u16))).collect(),
+            data_port: self.data_port.port(),
+        }
+    }
+
+    /// Publishes new tables. The old ones are kept until no worker holds them, so that they are freed here.
+    fn publish(&mut self) {
+        self.generation += 1;
+        let tables = Arc::new(self.source().build(self.generation));
+        self.graveyard.push(self.params.tables.swap(tables));
+        self.graveyard.retain(|old| Arc::strong_count(old) > 1);
+        self.dirty = false;
+    }
+
+    fn serve_show(&mut self) {
+        let Self { params, sessions, show, .. } = self;
+        show.serve(|words| {
+            let tables = params.tables.load();
+            let shown = Shown {
+                config: &params.config,
+                tables: &tables,
+                counters: &params.counters,
+                fdb: &params.fdb,
+                sites: sessions.status(),
+                ports: (params.port_states)(),
+                now: params.clock.now(),
+            };
+            shown.answer(words)
+        });
+    }
+}

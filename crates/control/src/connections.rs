@@ -1,0 +1,275 @@
+//! The TLS connections of the control channel: accepts, connects, drives them, and says what happened.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use config::{Client, Config, Mode, Server};
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use session::{ConnId, ExportFailed, Exporter, Now};
+
+use crate::tls::{ClientTls, Fingerprint, PemError, ServerTls, TlsConn, TlsEvent, Trust};
+
+const LISTENER: Token = Token(usize::MAX);
+
+/// How long a connection has to close in order.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
+
+/// Connections accepted in one round, so that a flood does not keep the control thread from its other work.
+const ACCEPTS_PER_ROUND: usize = 16;
+
+/// What happened.
+pub(crate) enum Happened {
+    /// A TCP connection came in.
+    Accepted(SocketAddr),
+    /// TLS is up.
+    Connected(SocketAddr, Fingerprint),
+    /// Bytes came.
+    Received(Vec<u8>),
+    /// It is over.
+    Closed(String),
+}
+
+/// All connections, and where they come from.
+pub(crate) struct Connections {
+    poll: Poll,
+    side: Side,
+    conns: HashMap<ConnId, Entry>,
+    /// A server numbers what it accepts; a client's numbers come from its state machine.
+    next: u64,
+    happened: Vec<(ConnId, Happened)>,
+}
+
+enum Side {
+    Server { listener: TcpListener, tls: ServerTls },
+    Client { config: Box<Client>, tls: ClientTls, resolved: (Sender<Resolved>, Receiver<Resolved>) },
+}
+
+type Resolved = (ConnId, Result<SocketAddr, String>);
+
+struct Entry {
+    tls: TlsConn,
+    peer: SocketAddr,
+    /// Told to close at this time.
+    closing: Option<Now>,
+}
+
+/// The control channel cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A certificate, key or CA file.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// The server's TCP port.
+    #[error("cannot listen on TCP {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The system's event queue.
+    #[error("cannot wait for events: {0}")]
+    Poll(#[from] io::Error),
+}
+
+/// Reads what the control channel needs of files, for `causeway check` and for starting. Returns the warnings.
+///
+/// # Errors
+/// A file is missing, damaged, or does not fit.
+pub fn check_files(config: &Config) -> Result<Vec<String>, PemError> {
+    match &config.mode {
+        Mode::Server(server) => server_tls(server).map(|tls| tls.warnings().to_vec()),
+        Mode::Client(client) => client_tls(client).map(|_| Vec::new()),
+    }
+}
+
+fn server_tls(server: &Server) -> Result<ServerTls, PemError> {
+    ServerTls::from_files(&server.certificate, &server.key)
+}
+
+fn client_tls(client: &Client) -> Result<ClientTls, PemError> {
+    ClientTls::new(&match &client.trust {
+        config::Trust::Fingerprint(fingerprint) => Trust::Fingerprint(*fingerprint),
+        config::Trust::Ca(path) => Trust::Authority(path.clone()),
+    })
+}
+
+impl Connections {
+    pub(crate) fn new(mode: &Mode) -> Result<Self, SetupError> {
+        let poll = Poll::new()?;
+        let side = match mode {
+            Mode::Server(server) => {
+                let tls = server_tls(server)?;
+                tls.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+                let mut listener =
+                    TcpListener::bind(server.listen).map_err(|error| SetupError::Listen(server.listen, error))?;
+                poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+                Side::Server { listener, tls }
+            }
+            Mode::Client(client) => {
+                Side::Client { config: Box::new(client.clone()), tls: client_tls(client)?, resolved: unbounded() }
+            }
+        };
+        Ok(Self { poll, side, conns: HashMap::new(), next: 0, happened: Vec::new() })
+    }
+
+    /// Waits at most `time` for something to happen.
+    pub(crate) fn wait(&mut self, time: Duration, now: impl Fn() -> Now) -> io::Result<Vec<(ConnId, Happened)>> {
+        let mut events = Events::with_capacity(64);
+        match self.poll.poll(&mut events, Some(time)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        // The listener is edge-triggered: what is not accepted now is looked for in each round.
+        self.accept();
+        for event in &events {
+            if event.token() != LISTENER {
+                self.drive(ConnId(event.token().0 as u64));
+            }
+        }
+        self.take_resolved();
+        let now = now();
+        self.conns.retain(|_, entry| entry.closing.is_none_or(|since| now < since + CLOSING_TIME));
+        Ok(std::mem::take(&mut self.happened))
+    }
+
+    /// Starts a client's connection.
+    pub(crate) fn connect(&mut self, id: ConnId, redirect: Option<String>) {
+        let Side::Client { config, resolved, .. } = &self.side else { return };
+        let target = redirect.unwrap_or_else(|| match config.server.contains(':') {
+            true => format!("[{}]:{}", config.server, config.port),
+            false => format!("{}:{}", config.server, config.port),
+        });
+        if let Ok(address) = target.parse() {
+            return self.dial(id, address);
+        }
+        // The resolver blocks, so it gets a thread.
+        let tell = resolved.0.clone();
+        let resolve = move || {
+            let address = target.to_socket_addrs().map(|mut addresses| addresses.next());
+            let address = match address {
+                Ok(Some(address)) => Ok(address),
+                Ok(None) => Err(format!("{target} has no address")),
+                Err(error) => Err(format!("cannot resolve {target}: {error}")),
+            };
+            // Nobody listens only when the appliance is ending.
+            let _ = tell.send((id, address));
+        };
+        if let Err(error) = std::thread::Builder::new().name("resolver".into()).spawn(resolve) {
+            self.happened.push((id, Happened::Closed(format!("cannot start a thread: {error}"))));
+        }
+    }
+
+    /// Sends bytes inside a connection.
+    pub(crate) fn send(&mut self, id: ConnId, bytes: &[u8]) {
+        if let Some(entry) = self.conns.get_mut(&id) {
+            if let Err(error) = entry.tls.send(bytes) {
+                self.conns.remove(&id);
+                self.happened.push((id, Happened::Closed(error.to_string())));
+            }
+        }
+    }
+
+    /// Closes a connection in order, without a word about it.
+    pub(crate) fn close(&mut self, id: ConnId, now: Now) {
+        if let Some(entry) = self.conns.get_mut(&id) {
+            entry.tls.close();
+            entry.closing = Some(now);
+        }
+    }
+
+    /// Drops a connection at once.
+    pub(crate) fn drop_now(&mut self, id: ConnId) {
+        self.conns.remove(&id);
+    }
+
+    /// Whether connections are still closing.
+    pub(crate) fn is_closing(&self) -> bool {
+        !self.conns.is_empty()
+    }
+
+    /// The exporter of a connection.
+    pub(crate) fn exporter(&self, id: ConnId) -> ConnExporter<'_> {
+        ConnExporter(self.conns.get(&id).map(|entry| &entry.tls))
+    }
+
+    fn accept(&mut self) {
+        let Side::Server { listener, tls } = &self.side else { return };
+        for _ in 0..ACCEPTS_PER_ROUND {
+            let (stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    return;
+                }
+            };
+            let id = ConnId(self.next);
+            self.next += 1;
+            let mut conn = TlsConn::server(stream, tls);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if self.poll.registry().register(conn.socket(), Token(id.0 as usize), interest).is_ok() {
+                self.conns.insert(id, Entry { tls: conn, peer, closing: None });
+                self.happened.push((id, Happened::Accepted(peer)));
+            }
+        }
+    }
+
+    fn take_resolved(&mut self) {
+        let Side::Client { resolved, .. } = &self.side else { return };
+        let found: Vec<Resolved> = resolved.1.try_iter().collect();
+        for (id, address) in found {
+            match address {
+                Ok(address) => self.dial(id, address),
+                Err(reason) => self.happened.push((id, Happened::Closed(reason))),
+            }
+        }
+    }
+
+    fn dial(&mut self, id: ConnId, peer: SocketAddr) {
+        let Side::Client { config, tls, .. } = &self.side else { return };
+        let conn = TcpStream::connect(peer)
+            .map_err(|error| format!("cannot connect to {peer}: {error}"))
+            .and_then(|stream| TlsConn::client(stream, tls, &config.server_name))
+            .and_then(|mut conn| {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                let registered = self.poll.registry().register(conn.socket(), Token(id.0 as usize), interest);
+                registered.map(|()| conn).map_err(|error| error.to_string())
+            });
+        match conn {
+            Ok(tls) => {
+                self.conns.insert(id, Entry { tls, peer, closing: None });
+            }
+            Err(reason) => self.happened.push((id, Happened::Closed(reason))),
+        }
+    }
+
+    fn drive(&mut self, id: ConnId) {
+        let Some(entry) = self.conns.get_mut(&id) else { return };
+        let mut events = Vec::new();
+        while entry.tls.drive(&mut events) {}
+        let (peer, closing) = (entry.peer, entry.closing.is_some());
+        for event in events {
+            let happened = match event {
+                TlsEvent::HandshakeDone { fingerprint } => Happened::Connected(peer, fingerprint),
+                TlsEvent::Data(bytes) => Happened::Received(bytes),
+                TlsEvent::Closed { reason } => {
+                    self.conns.remove(&id);
+                    Happened::Closed(reason)
+                }
+            };
+            if !closing {
+                self.happened.push((id, happened));
+            }
+        }
+    }
+}
+
+/// The TLS exporter of a connection, or of none.
+pub(crate) struct ConnExporter<'a>(Option<&'a TlsConn>);
+
+impl Exporter for ConnExporter<'_> {
+    fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), ExportFailed> {
+        let conn = self.0.ok_or(ExportFailed)?;
+        conn.export_secret(label, Some(context), out).map_err(|_| ExportFailed)
+    }
+}

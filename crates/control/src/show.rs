@@ -1,0 +1,205 @@
+//! What `causeway show` gets: JSON, documented in `docs/show.md`.
+
+use bridge::{Endpoint, Fdb};
+use config::{Config, Mode, Role};
+use counters::{Counters, DropReason};
+use pipeline::tables::Tables;
+use serde_json::{Map, Value, json};
+use session::{Now, SiteStatus};
+
+/// The state of a port's line, as its driver tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PortState {
+    /// Whether it is up.
+    pub up: bool,
+    /// Mbit/s, 0 when not known.
+    pub mbps: u32,
+    /// Packets that the device dropped: for want of descriptors, and of buffers.
+    pub missed: (u64, u64),
+}
+
+/// All that can be shown.
+pub(crate) struct Shown<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) tables: &'a Tables,
+    pub(crate) counters: &'a Counters,
+    pub(crate) fdb: &'a Fdb,
+    pub(crate) sites: Vec<SiteStatus>,
+    pub(crate) ports: Vec<PortState>,
+    pub(crate) now: Now,
+}
+
+/// The commands there are.
+pub const COMMANDS: &[&str] = &["service l2vpn", "ports", "segments", "mac-table", "counters"];
+
+impl Shown<'_> {
+    /// The answer to `show` with these words.
+    pub(crate) fn answer(&self, words: &str) -> Result<Value, String> {
+        match words {
+            "service l2vpn" => Ok(self.service()),
+            "ports" => Ok(self.ports()),
+            "segments" => Ok(self.segments()),
+            "mac-table" => Ok(self.mac_table()),
+            "counters" => Ok(self.counters()),
+            other => Err(format!("there is no \"show {other}\"; there are: {}", COMMANDS.join(", "))),
+        }
+    }
+
+    fn service(&self) -> Value {
+        let mode = match &self.config.mode {
+            Mode::Server(_) => "server",
+            Mode::Client(_) => "client",
+        };
+        let sites: Vec<Value> = self.sites.iter().enumerate().map(|(at, site)| self.site(at, site)).collect();
+        json!({ "mode": mode, "uptime_s": self.now.as_secs(), "sites": sites })
+    }
+
+    fn site(&self, at: usize, site: &SiteStatus) -> Value {
+        let ago = |then: Now| self.now.saturating_sub(then).as_secs_f64();
+        let tables = self.tables.sessions.get(at).and_then(Option::as_ref);
+        let in_session = |tunnel: u16| tables.is_some_and(|entry| entry.segments.contains(tunnel));
+        let joined: Vec<&str> = self
+            .config
+            .segments
+            .iter()
+            .filter(|segment| in_session(segment.tunnel_id.get()))
+            .map(|segment| segment.name.as_str())
+            .collect();
+        json!({
+            "site": site.site,
+            "state": site.state.name(),
+            "up_s": site.up_since.map(ago),
+            "peer": site.peer.map(|peer| peer.to_string()),
+            "path_known": tables.is_some_and(|entry| entry.path.is_some()),
+            "cipher": site.cipher.map(record::Cipher::name),
+            "round_trip_ms": site.round_trip.map(|time| time.as_secs_f64() * 1000.0),
+            "last_heard_s": site.last_heard.map(ago),
+            "renewals": site.renewals,
+            "software": site.software,
+            "segments": joined,
+            "last_failure": site.last_failure.as_ref().map(|(_, reason)| reason),
+            "last_failure_s": site.last_failure.as_ref().map(|(then, _)| ago(*then)),
+            "counters": fields(&self.counters.session(at).fields()),
+        })
+    }
+
+    fn ports(&self) -> Value {
+        let port = |(at, entry): (usize, &pipeline::tables::PortEntry)| {
+            let state = self.ports.get(at).copied().unwrap_or_default();
+            let config = self.config.ports.get(at);
+            let role = config.map_or("host", |port| match port.role {
+                Role::Trunk => "trunk",
+                Role::Uplink => "uplink",
+            });
+            json!({
+                "port": entry.name,
+                "role": role,
+                "mac": entry.mac.to_string(),
+                "mtu": config.map(|port| port.mtu),
+                "link": if state.up { "up" } else { "down" },
+                "mbps": state.mbps,
+                "missed": state.missed.0,
+                "no_buffer": state.missed.1,
+                "counters": fields(&self.counters.port(at).fields()),
+            })
+        };
+        json!({ "ports": self.tables.ports.iter().enumerate().map(port).collect::<Vec<_>>() })
+    }
+
+    fn segments(&self) -> Value {
+        let segment = |(index, entry): (bridge::SegmentIndex, &bridge::Segment)| {
+            let config = &self.config.segments[usize::from(index.0)];
+            let attachments: Vec<String> = config
+                .attachments
+                .iter()
+                .map(|attachment| format!("{} {}", self.config.ports[attachment.port].name, attachment.encap))
+                .collect();
+            let sites: Vec<&str> =
+                entry.sessions.iter().filter_map(|at| Some(self.sites.get(usize::from(at.0))?.site.as_str())).collect();
+            let (lan, tunnel) = self.counters.segment(usize::from(index.0));
+            json!({
+                "segment": entry.name,
+                "tunnel_id": entry.tunnel_id.get(),
+                "mtu": entry.mtu,
+                "enabled": config.enabled,
+                "spoke_to_spoke": entry.spoke_to_spoke,
+                "attachments": attachments,
+                "sites": sites,
+                "from_lan": fields(&lan.fields()),
+                "from_tunnel": fields(&tunnel.fields()),
+            })
+        };
+        json!({ "segments": self.tables.segments.iter().map(segment).collect::<Vec<_>>() })
+    }
+
+    fn mac_table(&self) -> Value {
+        let now = u32::try_from(self.now.as_secs()).unwrap_or(u32::MAX);
+        let mut entries: Vec<_> = self.fdb.entries().collect();
+        entries.sort_by_key(|entry| (entry.segment, entry.mac.to_u64()));
+        let entries: Vec<Value> = entries
+            .into_iter()
+            .map(|entry| {
+                json!({
+                    "segment": self.config.segments.get(usize::from(entry.segment.0)).map(|s| &s.name),
+                    "mac": entry.mac.to_string(),
+                    "where": self.place(entry.endpoint),
+                    "age_s": now.saturating_sub(entry.seen),
+                })
+            })
+            .collect();
+        json!({ "entries": entries, "max_macs": self.fdb.max_entries() })
+    }
+
+    fn place(&self, endpoint: Endpoint) -> String {
+        let attachment = |at: bridge::AttachmentIndex| {
+            let entry = self.tables.attachment(at)?;
+            let port = &self.tables.ports.get(entry.port.index())?.name;
+            Some(match &entry.encap {
+                pipeline::tables::Encap::Untagged => format!("{port} untagged"),
+                pipeline::tables::Encap::Vlan(vlan) => format!("{port} VLAN {vlan}"),
+                pipeline::tables::Encap::Vxlan(vni, _) => format!("{port} VNI {vni}"),
+            })
+        };
+        let place = match endpoint {
+            Endpoint::Attachment(at) => attachment(at),
+            Endpoint::Vtep(at, remote) => attachment(at)
+                .zip(self.tables.remote(remote))
+                .map(|(place, remote)| format!("{place} at {}", remote.address)),
+            Endpoint::Session(at) => self.sites.get(usize::from(at.0)).map(|site| format!("site {}", site.site)),
+        };
+        place.unwrap_or_else(|| "gone".into())
+    }
+
+    fn counters(&self) -> Value {
+        let drops: Map<String, Value> = DropReason::ALL
+            .iter()
+            .map(|reason| (reason.name().into(), self.counters.drops(*reason).into()))
+            .collect();
+        let help: Map<String, Value> =
+            DropReason::ALL.iter().map(|reason| (reason.name().into(), reason.help().into())).collect();
+        let ports: Map<String, Value> = self
+            .tables
+            .ports
+            .iter()
+            .enumerate()
+            .map(|(at, port)| (port.name.clone(), fields(&self.counters.port(at).fields())))
+            .collect();
+        let sessions: Map<String, Value> = self
+            .sites
+            .iter()
+            .enumerate()
+            .map(|(at, site)| (site.site.clone(), fields(&self.counters.session(at).fields())))
+            .collect();
+        json!({
+            "drops": drops,
+            "drops_help": help,
+            "ports": ports,
+            "sessions": sessions,
+            "workers": fields(&self.counters.poll().fields()),
+        })
+    }
+}
+
+fn fields(fields: &[(&'static str, u64)]) -> Value {
+    Value::Object(fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+}
