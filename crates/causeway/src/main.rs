@@ -1,2 +1,83 @@
-//! The Causeway L2 VPN appliance.
-fn main() {}
+//! The `causeway` command: runs an appliance, checks its configuration, makes certificates and verifiers, and asks a
+//! running appliance what it does.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout)] // this is what a command is for
+
+mod cert;
+mod logging;
+mod passwd;
+mod run;
+mod show;
+mod start;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An L2 VPN appliance: stretches VLANs and VXLANs between sites over an encrypted tunnel.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the appliance until SIGTERM or SIGINT.
+    Run {
+        /// The configuration file.
+        #[arg(short, long)]
+        config: PathBuf,
+    },
+    /// Check a configuration and the files that it names. Ends with 0 when all is well, 1 when not.
+    Check {
+        /// The configuration file.
+        #[arg(short, long)]
+        config: PathBuf,
+    },
+    /// Make certificates, and show how a client pins them.
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Read a password and print its verifier, for [[server.site]] verifier = "...".
+    Passwd,
+    /// Ask the running appliance: service l2vpn, ports, segments, mac-table, counters.
+    Show {
+        /// What to show.
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// As JSON, documented in docs/show.md.
+        #[arg(long)]
+        json: bool,
+        /// The appliance's socket.
+        #[arg(long, default_value = "/run/causeway.sock")]
+        socket: PathBuf,
+    },
+}
+
+/// A failure that has been put into words for the operator.
+struct Failure(String);
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run { config } => run::run(&config),
+        Command::Check { config } => run::check(&config),
+        Command::Cert(command) => cert::run(&command),
+        Command::Passwd => passwd::run(),
+        Command::Show { words, json, socket } => show::run(&words, json, &socket),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(reason)) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

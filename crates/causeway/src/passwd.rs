@@ -1,0 +1,46 @@
+//! `causeway passwd`.
+
+use std::io::{IsTerminal, stdin};
+
+use control::random::OsRandom;
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use session::scram::Verifier;
+use zeroize::Zeroizing;
+
+use crate::Failure;
+
+pub(crate) fn run() -> Result<(), Failure> {
+    let password = if stdin().is_terminal() {
+        let first = ask("Password: ")?;
+        if *first != *ask("Again: ")? {
+            return Err(Failure("the two passwords differ".into()));
+        }
+        first
+    } else {
+        line()?
+    };
+    if password.is_empty() {
+        return Err(Failure("the password is empty".into()));
+    }
+    println!("{}", Verifier::new(&password, &mut OsRandom::new())?);
+    Ok(())
+}
+
+/// Asks on the terminal, without showing what is typed.
+fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    eprint!("{prompt}");
+    let shown = tcgetattr(stdin())?;
+    let mut hidden = shown.clone();
+    hidden.local_flags.remove(LocalFlags::ECHO);
+    tcsetattr(stdin(), SetArg::TCSANOW, &hidden)?;
+    let typed = line();
+    tcsetattr(stdin(), SetArg::TCSANOW, &shown)?;
+    eprintln!();
+    typed
+}
+
+fn line() -> Result<Zeroizing<String>, Failure> {
+    let mut line = Zeroizing::new(String::new());
+    stdin().read_line(&mut line)?;
+    Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
+}

@@ -1,0 +1,115 @@
+//! `causeway show`: asks the running appliance and lays its answer out for people.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::Failure;
+
+pub(crate) fn run(words: &[String], as_json: bool, socket: &Path) -> Result<(), Failure> {
+    let words = words.join(" ");
+    let answer = control::ask(socket, &words).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => " (is the appliance running? see --socket)",
+            _ => "",
+        };
+        Failure(format!("cannot ask the appliance at {}: {error}{hint}", socket.display()))
+    })?;
+    if let Some(error) = answer["error"].as_str() {
+        return Err(Failure(error.into()));
+    }
+    if as_json {
+        println!("{answer:#}");
+    } else {
+        print!("{}", layout(&words, &answer));
+    }
+    Ok(())
+}
+
+fn layout(words: &str, answer: &Value) -> String {
+    match words {
+        "service l2vpn" => service(answer),
+        "ports" => table(
+            &answer["ports"],
+            &["port", "role", "link", "mtu", "mac", "rx_frames", "rx_octets", "tx_frames", "tx_octets", "missed"],
+        ),
+        "segments" => table(
+            &answer["segments"],
+            &["segment", "tunnel_id", "mtu", "enabled", "attachments", "sites", "from_lan.frames", "from_tunnel.frames"],
+        ),
+        "mac-table" => {
+            let count = answer["entries"].as_array().map_or(0, Vec::len);
+            let entries = table(&answer["entries"], &["segment", "mac", "where", "age_s"]);
+            format!("{entries}{count} of {} addresses\n", text(&answer["max_macs"]))
+        }
+        _ => counters(answer),
+    }
+}
+
+fn service(answer: &Value) -> String {
+    let mut out = format!("mode {}, up for {} s\n\n", text(&answer["mode"]), text(&answer["uptime_s"]));
+    let columns = ["site", "state", "peer", "cipher", "round_trip_ms", "up_s", "renewals", "segments"];
+    out += &table(&answer["sites"], &columns);
+    for site in answer["sites"].as_array().into_iter().flatten() {
+        if let Some(reason) = site["last_failure"].as_str() {
+            let ago = site["last_failure_s"].as_f64().unwrap_or(0.0);
+            out += &format!("\n{}: last failure {ago:.0} s ago: {reason}\n", text(&site["site"]));
+        }
+    }
+    out
+}
+
+/// Every counter that is not zero, with what it means.
+fn counters(answer: &Value) -> String {
+    let mut out = String::new();
+    for group in ["ports", "sessions"] {
+        for (name, fields) in answer[group].as_object().into_iter().flatten() {
+            let fields: Vec<String> =
+                fields.as_object().into_iter().flatten().map(|(key, value)| format!("{key} {value}")).collect();
+            out += &format!("{} {name}: {}\n", group.trim_end_matches('s'), fields.join(", "));
+        }
+    }
+    out += "\ndropped:\n";
+    for (name, value) in answer["drops"].as_object().into_iter().flatten() {
+        if value.as_u64() != Some(0) {
+            out += &format!("  {name:<24} {value:>12}  {}\n", text(&answer["drops_help"][name]));
+        }
+    }
+    out
+}
+
+/// Rows under columns; a column is a key, a key of `counters`, or a path with a dot.
+fn table(rows: &Value, columns: &[&str]) -> String {
+    let mut lines = vec![columns.iter().map(|column| column.replace(['_', '.'], " ")).collect::<Vec<_>>()];
+    for row in rows.as_array().into_iter().flatten() {
+        lines.push(columns.iter().map(|column| cell(row, column)).collect());
+    }
+    let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut out = String::new();
+    for line in &lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        out += cells.join("  ").trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+fn cell(row: &Value, column: &str) -> String {
+    let found = column.split('.').fold(row, |value, key| &value[key]);
+    match found {
+        Value::Null => text(&row["counters"][column]),
+        found => text(found),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Number(number) if number.is_f64() => format!("{:.1}", number.as_f64().unwrap_or(0.0)),
+        other => other.to_string(),
+    }
+}
