@@ -1,6 +1,7 @@
 //! Starts DPDK, the ports and the worker, and stops them in order.
 
 use std::cell::RefCell;
+use std::fs;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -70,6 +71,7 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
     let wanted = wanted(config);
     let (mut started, mut queues, mut infos) = (Vec::new(), Vec::new(), Vec::<PortInfo>::new());
     for (at, port) in wanted.iter().enumerate() {
+        check_interface(port)?;
         let (port_started, queue, info) = open(&eal, &pool, port, &infos)
             .map_err(|error| Failure(format!("port {:?}: {error}", port.name)))?;
         let (rx, tx) = queue;
@@ -162,14 +164,32 @@ fn wanted(config: &Config) -> Vec<Wanted<'_>> {
     wanted
 }
 
+/// Checks what DPDK would only find out in silence: that the Linux interface of a port is there, up, and large enough.
+fn check_interface(wanted: &Wanted<'_>) -> Result<(), Failure> {
+    let Some(Device::AfPacket(interface)) = wanted.config.map(|port| &port.device) else { return Ok(()) };
+    let failure = |reason: String| Err(Failure(format!("port {:?}: {reason}", wanted.name)));
+    let Ok(mtu) = fs::read_to_string(format!("/sys/class/net/{interface}/mtu")) else {
+        return failure(format!("there is no interface {interface}"));
+    };
+    let mtu: u16 = mtu.trim().parse().unwrap_or(u16::MAX);
+    if mtu < wanted.mtu {
+        return failure(format!(
+            "interface {interface} has MTU {mtu}, less than the port's {}: ip link set dev {interface} mtu {}",
+            wanted.mtu, wanted.mtu
+        ));
+    }
+    Ok(())
+}
+
 fn open(
     eal: &Eal,
     pool: &MbufPool,
     wanted: &Wanted<'_>,
     opened: &[PortInfo],
 ) -> Result<(StartedPort, (RxQueue, TxQueue), PortInfo), dpdk::Error> {
+    let is_af_packet = matches!(wanted.config.map(|port| &port.device), Some(Device::AfPacket(_)));
     let config = PortConfig {
-        mtu: wanted.mtu,
+        mtu: (!is_af_packet).then_some(wanted.mtu),
         queues: 1,
         descriptors: DESCRIPTORS,
         promiscuous: wanted.config.is_none_or(|port| port.role == Role::Trunk),
@@ -191,11 +211,14 @@ fn open(
 }
 
 fn pool(eal: &Eal, config: &Config) -> Result<MbufPool, dpdk::Error> {
-    let ports = config.ports.iter().map(|port| port.mtu);
-    let segments = config.segments.iter().map(|segment| segment.mtu);
-    let size = ports.chain(segments).max().unwrap_or(1500) + AROUND;
-    // A quarter of the memory is for DPDK's own structures.
-    let memory = u64::from(config.system.memory_mb) * (3 << 20) / 4;
+    let ports = config.ports.iter().map(|port| match port.device {
+        Device::AfPacket(_) => vdev::af_packet_frame(port.mtu).max(port.mtu + AROUND),
+        _ => port.mtu + AROUND,
+    });
+    let segments = config.segments.iter().map(|segment| segment.mtu + AROUND);
+    let size = ports.chain(segments).max().unwrap_or(1500);
+    // Half of the memory is for DPDK's own structures, and for what is lost to alignment.
+    let memory = u64::from(config.system.memory_mb) << 19;
     let count = (memory / (u64::from(size) + BUFFER_OVERHEAD)).clamp(2047, 262_143);
     MbufPool::new(eal, "packets", count as u32, size)
 }

@@ -20,8 +20,9 @@ pub struct Port {
 /// How a port is to work.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
-    /// Octets of a frame after its Ethernet header, at most.
-    pub mtu: u16,
+    /// Octets of a frame after its Ethernet header, at most. `None` leaves the device's own, as `net_af_packet` needs
+    /// it: that refuses more than 1500, and carries what its Linux interface carries.
+    pub mtu: Option<u16>,
     /// Pairs of queues, one for each worker.
     pub queues: u16,
     /// Packets that each queue holds.
@@ -81,11 +82,13 @@ impl Port {
         if code != 0 {
             return Err(failed("cannot configure it", code));
         }
-        // Before the queues: some drivers size them by the MTU. Drivers of rings and the like have none.
-        // SAFETY: see above.
-        let code = unsafe { dpdk_sys::rte_eth_dev_set_mtu(self.id, config.mtu) };
-        if code != 0 && code != -NOT_SUPPORTED {
-            return Err(failed(&format!("cannot set its MTU to {}", config.mtu), code));
+        if let Some(mtu) = config.mtu {
+            // Before the queues: some drivers size them by the MTU. Drivers of rings and the like have none.
+            // SAFETY: see above.
+            let code = unsafe { dpdk_sys::rte_eth_dev_set_mtu(self.id, mtu) };
+            if code != 0 && code != -NOT_SUPPORTED {
+                return Err(failed(&format!("cannot set its MTU to {mtu}"), code));
+            }
         }
         for queue in 0..config.queues {
             let socket = u32::MAX; // SOCKET_ID_ANY

@@ -22,11 +22,17 @@ pub fn interface(device: &str) -> Option<&str> {
 /// A `net_af_packet` device number `index` on the Linux interface `interface` for frames up to `mtu`, with `queues`
 /// queue pairs.
 pub fn af_packet(index: usize, interface: &str, mtu: u16, queues: usize) -> String {
-    // A block of the kernel's ring is 64 KiB. 16 MiB of ring for each direction and queue.
-    let (frame_size, frames) = if u32::from(mtu) <= SMALL_FRAME - 100 { (2048, 4096) } else { (16_384, 512) };
+    // A block of the kernel's ring is 64 KiB. 8 MiB of ring for each direction and queue.
+    let frame_size = af_packet_frame(mtu);
+    let frames = (8 << 20) / u32::from(frame_size);
     format!(
         "net_af_packet{index},iface={interface},qpairs={queues},blocksz=65536,framesz={frame_size},framecnt={frames}"
     )
+}
+
+/// Octets of a frame in the kernel's ring for packets up to `mtu`. The device takes only buffers of at least this size.
+pub fn af_packet_frame(mtu: u16) -> u16 {
+    if u32::from(mtu) <= SMALL_FRAME - 100 { 2048 } else { 16_384 }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use dpdk::{Eal, EalConfig, Error, Mbuf, MbufPool, PortConfig, ThreadRegistration, free_burst};
 use wire::buf::{BufPool, HEADROOM, PacketBuf};
 
-const CONFIG: PortConfig = PortConfig { mtu: 1500, queues: 1, descriptors: 256, promiscuous: true };
+const CONFIG: PortConfig = PortConfig { mtu: Some(1500), queues: 1, descriptors: 256, promiscuous: true };
 
 #[test]
 fn packets_through_virtual_ports() {

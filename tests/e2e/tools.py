@@ -1,0 +1,157 @@
+"""Measuring and looking: ping, iperf3, captures. Each function does one thing in one namespace."""
+
+import contextlib
+import json
+import pathlib
+import re
+import statistics
+import struct
+import subprocess
+import time
+
+ETH_VLAN, ETH_IPV4, ETH_IPV6 = 0x8100, 0x0800, 0x86DD
+
+
+def ping_times(host, address, count=5, interval=0.05, size=None, marker=None, dont_fragment=False):
+    """Round-trip times in ms of the pings that were answered.
+
+    `marker` fills the payload (at most 16 octets); the first 16 octets hold ping's own time stamp.
+    """
+    words = ["ping", "-n", "-c", count, "-i", interval, "-W", 1]
+    words += ["-s", size] if size is not None else []
+    words += ["-p", marker.hex()] if marker else []
+    words += ["-M", "do"] if dont_fragment else []
+    output = host.run(*words, address, check=False)
+    return [float(time) for time in re.findall(r"time=([\d.]+) ms", output)]
+
+
+def median(values):
+    return statistics.median(values) if values else float("nan")
+
+
+def seconds_until_ping(host, address, timeout=30.0):
+    """How long it takes until a ping is answered; inf when it is not within `timeout`."""
+    began = time.monotonic()
+    while (elapsed := time.monotonic() - began) < timeout:
+        if ping_times(host, address, count=1, interval=0.2):
+            return elapsed
+    return float("inf")
+
+
+def iperf(server, client, address, *options, seconds=4):
+    """One iperf3 run; returns the "end" part of the client's report."""
+    with server.popen("iperf3", "-s", "-1", "-p", 5201, stdout=subprocess.DEVNULL) as listening:
+        try:
+            wait_for_listener(server, 5201)
+            report = json.loads(client.run("iperf3", "--json", "-c", address, "-p", 5201, "-t", seconds,
+                                           "--connect-timeout", 3000, *options, check=False))
+        finally:
+            listening.terminate()
+    if "error" in report:
+        raise RuntimeError(f"iperf3: {report['error']}")
+    return report["end"]
+
+
+def wait_for_listener(namespace, port, timeout=3.0):
+    deadline = time.monotonic() + timeout
+    while f":{port}" not in namespace.run("ss", "-Hltn", f"sport = :{port}"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing listens on TCP {port}")
+        time.sleep(0.02)
+
+
+def cpu_percent(appliances, seconds=3.0):
+    """Processor use of each appliance over the next seconds, in percent of one core."""
+    before = [appliance.cpu_seconds() for appliance in appliances]
+    began = time.monotonic()
+    time.sleep(seconds)
+    elapsed = time.monotonic() - began
+    return [100 * (appliance.cpu_seconds() - start) / elapsed
+            for appliance, start in zip(appliances, before)]
+
+
+class Capture:
+    """A tcpdump on one interface while the `with` block runs; then `frames` are its frames."""
+
+    def __init__(self, namespace, interface, path, expression=""):
+        self.path = pathlib.Path(path)
+        self.frames = []
+        self.process = namespace.popen(
+            "tcpdump", "-i", interface, "-n", "-s", 0, "-U", "-B", 16384, "-Z", "root", "-w", self.path,
+            *expression.split(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True)
+        for line in self.process.stderr:
+            if "listening on" in line:
+                return
+        raise RuntimeError(f"tcpdump does not listen on {interface} of {namespace.name}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        time.sleep(0.3)  # the kernel hands over its blocks a moment later
+        self.process.terminate()
+        self.process.communicate()
+        self.frames = list(read_pcap(self.path))
+
+    def having(self, text):
+        """The frames in which `text` occurs."""
+        return [frame for frame in self.frames if text in frame]
+
+
+def read_pcap(path):
+    """The frames of a capture in the classic format, Ethernet only."""
+    data = pathlib.Path(path).read_bytes()
+    order = {b"\xd4\xc3\xb2\xa1": "<", b"\xa1\xb2\xc3\xd4": ">"}[data[:4]]
+    at = 24
+    while at + 16 <= len(data):
+        length = struct.unpack_from(order + "I", data, at + 8)[0]
+        yield data[at + 16:at + 16 + length]
+        at += 16 + length
+
+
+def vlan_of(frame):
+    """The VLAN ID of a frame, None without a tag."""
+    kind, tag = struct.unpack_from("!HH", frame, 12)
+    return tag & 0xFFF if kind == ETH_VLAN else None
+
+
+def is_ip_fragment(frame):
+    """Whether an untagged frame is a fragment of an IPv4 or IPv6 packet."""
+    kind = struct.unpack_from("!H", frame, 12)[0]
+    if kind == ETH_IPV4:
+        return struct.unpack_from("!H", frame, 20)[0] & 0x3FFF != 0  # MF, or an offset
+    return kind == ETH_IPV6 and frame[20] == 44
+
+
+def is_record(frame, port=443):
+    """Whether an untagged frame is a UDP datagram to or from the data port."""
+    kind = struct.unpack_from("!H", frame, 12)[0]
+    if kind == ETH_IPV4 and frame[23] == 17:
+        at = 14 + 4 * (frame[14] & 15)
+    elif kind == ETH_IPV6 and frame[20] == 17:
+        at = 54
+    else:
+        return False
+    return port in struct.unpack_from("!HH", frame, at)
+
+
+def inject(namespace, interface, frames):
+    """Sends raw frames out of an interface."""
+    script = pathlib.Path(__file__).with_name("inject.py")
+    lines = "".join(bytes(frame).hex() + "\n" for frame in frames)
+    namespace.run("/usr/bin/python3", script, "frames", interface, input=lines)
+
+
+@contextlib.contextmanager
+def pinging(host, address, interval=0.02):
+    """Pings while the block runs; yields a dict that then holds `sent` and `received`."""
+    result = {}
+    process = host.popen("ping", "-n", "-q", "-i", interval, address, stdout=subprocess.PIPE, text=True)
+    try:
+        yield result
+    finally:
+        process.send_signal(2)  # SIGINT: ping prints its summary
+        output = process.communicate()[0]
+        sent, received = re.search(r"(\d+) packets transmitted, (\d+) received", output).groups()
+        result.update(sent=int(sent), received=int(received))
