@@ -1,0 +1,161 @@
+//! Sessions in virtual time: logging in, loss and reordering, restarts, renewal under traffic, conflicts.
+#![allow(missing_docs, unreachable_pub)]
+
+mod world;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use session::State;
+use world::*;
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[test]
+fn a_client_logs_in_and_both_ends_agree() {
+    let mut world = World::new(1, &["oslo", "lima"]);
+    let lima = world.spoke("lima", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(lima)), "{:#?}", world.log);
+    let status = world.server.status();
+    assert_eq!((status[0].state, status[1].state), (State::Down, State::Up));
+    assert_eq!(world.spokes[lima].client.view().expect("up").segments.len(), 1, "those that both attach");
+    world.run(Duration::from_secs(3));
+    assert!(world.spokes[lima].client.status().round_trip.is_some_and(|time| time >= 2 * LATENCY));
+}
+
+#[test]
+fn many_sites_at_once_under_loss() {
+    for seed in 1..6 {
+        let names = ["a", "b", "c", "d"];
+        let mut world = World::new(seed * 77, &names);
+        world.loss = 20;
+        for name in names {
+            world.spoke(name, "secret", LONG);
+        }
+        assert!(world.run_until(|world| (0..4).all(|at| world.is_up(at))), "seed {seed}: {:#?}", world.log);
+        world.run(Duration::from_secs(20));
+        assert!((0..4).all(|at| world.is_up(at)), "seed {seed}: {:#?}", world.log);
+    }
+}
+
+/// Renewal every second while frames go both ways: none is lost.
+#[test]
+fn renewal_loses_nothing() {
+    let mut world = World::new(5, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", Duration::from_secs(2));
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    const FRAMES: u64 = 2000;
+    for number in 0..FRAMES {
+        world.send(oslo, true, number);
+        world.send(oslo, false, number);
+        world.step();
+    }
+    world.run(Duration::from_secs(1));
+    assert!(world.spokes[oslo].client.status().renewals >= 10);
+    let all: HashSet<u64> = (0..FRAMES).collect();
+    for got in [&world.hub.got, &world.spokes[oslo].plane.got] {
+        assert_eq!(got.len(), all.len(), "none twice");
+        assert_eq!(got.iter().copied().collect::<HashSet<_>>(), all);
+    }
+}
+
+#[test]
+fn the_session_outlives_its_tcp_connection() {
+    let mut world = World::new(6, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    world.tcp = false;
+    world.reset_tcp();
+    world.run(Duration::from_secs(20));
+    assert!(world.is_up(oslo), "records still arrive");
+    world.tcp = true;
+    assert!(world.run_until(|world| world.spokes[oslo].client.status().renewals == 1), "{:#?}", world.log);
+    assert!(!world.logged("is down"));
+}
+
+#[test]
+fn a_silent_peer_is_dead_after_three_seconds_and_comes_back() {
+    let mut world = World::new(7, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    world.udp = false;
+    world.tcp = false;
+    world.run(Duration::from_millis(2500));
+    assert_eq!(world.server.status()[0].state, State::Up);
+    world.run(Duration::from_millis(1000));
+    assert_eq!(world.server.status()[0].state, State::Down);
+    assert!(world.server.status()[0].last_failure.as_ref().is_some_and(|(_, why)| why.contains("dead-peer")));
+    world.udp = true;
+    world.tcp = true;
+    let before = world.now;
+    assert!(world.run_until(|world| world.is_up(oslo)), "{:#?}", world.log);
+    assert!(world.now - before < Duration::from_secs(11), "the longest back-off is 10 s");
+}
+
+#[test]
+fn a_client_that_lost_power_gets_its_place_back() {
+    let mut world = World::new(8, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    world.run(Duration::from_secs(2));
+    let before = world.now;
+    world.restart_spoke(oslo, "oslo");
+    world.run(Duration::from_millis(50));
+    let up = |world: &World| {
+        world.spokes[0].client.status().state == State::Up && world.is_up(0)
+    };
+    assert!(world.run_until(up), "{:#?}", world.log);
+    assert!(world.now - before < Duration::from_secs(5), "{:?}", world.now - before);
+}
+
+#[test]
+fn a_second_client_does_not_push_the_first_one_out() {
+    let mut world = World::new(9, &["oslo"]);
+    let first = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(first)));
+    let second = world.spoke("oslo", "secret", LONG);
+    world.run(Duration::from_secs(10));
+    assert!(world.is_up(first));
+    let (_, why) = world.spokes[second].client.status().last_failure.expect("refused");
+    assert!(why.contains("already connected from elsewhere"), "{why}");
+}
+
+#[test]
+fn strangers_learn_nothing_and_operators_the_reason() {
+    let mut world = World::new(10, &["oslo", "disabled"]);
+    let wrong = world.spoke("oslo", "wrong", LONG);
+    let unknown = world.spoke("nowhere", "secret", LONG);
+    let disabled = world.spoke("disabled", "secret", LONG);
+    world.run(Duration::from_secs(5));
+    let why = |world: &World, at: usize| world.spokes[at].client.status().last_failure.expect("refused").1;
+    assert_eq!(why(&world, wrong), why(&world, unknown), "no hint which of the two it was");
+    assert!(why(&world, disabled).contains("disabled"));
+    assert!(world.logged("login of site \"oslo\"") && world.logged("there is no site \"nowhere\""), "{:#?}", world.log);
+    let status = world.server.status();
+    assert!(status[0].last_failure.as_ref().is_some_and(|(_, why)| why.contains("password is wrong")));
+    assert_eq!(status[1].state, State::Disabled);
+}
+
+#[test]
+fn the_server_follows_a_client_that_moves() {
+    let mut world = World::new(11, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    world.spokes[oslo].address = "203.0.113.9:1234".parse().expect("an address");
+    let before = world.now;
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    assert!(world.now - before < Duration::from_secs(2));
+    assert!(!world.logged("is down"));
+}
+
+#[test]
+fn a_shutdown_is_known_at_once() {
+    let mut world = World::new(12, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    let now = world.now;
+    world.spokes[oslo].client.shutdown(now);
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.server.status()[0].state, State::Down);
+    assert!(world.logged("shutting down"));
+}

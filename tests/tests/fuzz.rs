@@ -1,0 +1,180 @@
+//! Fuzz targets for every parser, one test each: `./dev fuzz NAME --seconds N`.
+//!
+//! Inputs are good examples with random changes, and random octets. A target fails by panicking. The seed is printed
+//! when it does; `CAUSEWAY_FUZZ_SEED` repeats it.
+#![allow(missing_docs, clippy::print_stdout)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A small generator (xorshift64*), so that a run is repeated by one number.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        if limit == 0 { 0 } else { (self.next() % limit as u64) as usize }
+    }
+
+    /// A good example with a few changes, or nothing but noise.
+    fn input(&mut self, examples: &[Vec<u8>]) -> Vec<u8> {
+        if examples.is_empty() || self.below(8) == 0 {
+            return (0..self.below(200)).map(|_| self.next() as u8).collect();
+        }
+        let mut input = examples[self.below(examples.len())].clone();
+        for _ in 0..self.below(5) {
+            let at = self.below(input.len());
+            match self.below(5) {
+                _ if input.is_empty() => input.push(self.next() as u8),
+                0 => input[at] = self.next() as u8,
+                1 => input[at] ^= 1 << self.below(8),
+                2 => input.truncate(at),
+                3 => input.insert(at, self.next() as u8),
+                _ => {
+                    let other = &examples[self.below(examples.len())];
+                    input.truncate(at);
+                    input.extend_from_slice(&other[self.below(other.len())..]);
+                }
+            }
+        }
+        input
+    }
+}
+
+fn fuzz(examples: &[Vec<u8>], mut target: impl FnMut(&[u8])) {
+    let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let time = Duration::from_secs(variable("CAUSEWAY_FUZZ_SECONDS").unwrap_or(1));
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
+    let seed = variable("CAUSEWAY_FUZZ_SEED").unwrap_or(clock) | 1;
+    let (mut chance, start, mut runs) = (Chance(seed), Instant::now(), 0u64);
+    while start.elapsed() < time {
+        let input = chance.input(examples);
+        runs += 1;
+        if catch_unwind(AssertUnwindSafe(|| target(&input))).is_err() {
+            let hex: String = input.iter().map(|octet| format!("{octet:02x}")).collect();
+            panic!("seed {seed}, run {runs}: input {hex}");
+        }
+    }
+    println!("{runs} inputs, seed {seed}");
+}
+
+fn udp_frame(payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+    packet.extend(((28 + payload.len()) as u16).to_be_bytes());
+    packet.extend([0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0xc0, 0, 0x12, 0xb5]);
+    packet.extend(((8 + payload.len()) as u16).to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend_from_slice(payload);
+    packet
+}
+
+#[test]
+fn frames() {
+    let inner = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 0x81, 0, 0, 10, 8, 0], &[7; 40]].concat();
+    let vxlan = [&[8, 0, 0, 0, 0, 0x13, 0x92, 0][..], &inner].concat();
+    fuzz(&[inner.clone(), udp_frame(&vxlan), udp_frame(&[])], |input| {
+        if let Ok(Some(udp)) = wire::frame::parse_udp(input) {
+            assert!(udp.payload.end <= input.len());
+            let _ = wire::vxlan::VxlanHeader::parse(&input[udp.payload]);
+        }
+        let _ = (wire::ethernet::addresses(input), wire::ethernet::outer_vlan(input), wire::flow::hash(input));
+    });
+}
+
+#[test]
+fn records() {
+    use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, TxLane};
+    let id = LaneId::new(77).expect("24 bits");
+    let lane = || LaneSecret::new([3; 32]);
+    let mut tx = TxLane::new(id, Cipher::Aes128Gcm, lane(), KeyLimits::default(), Duration::ZERO);
+    let sealed: Vec<Vec<u8>> = (0..8)
+        .map(|n| {
+            let mut record = vec![n; 24 + 50];
+            tx.seal(&mut record, Duration::ZERO).expect("sealed");
+            record
+        })
+        .collect();
+    let mut rx = RxLane::new(id, Cipher::Aes128Gcm, lane());
+    fuzz(&sealed, |input| {
+        let genuine = sealed.iter().any(|record| record == input);
+        assert!(rx.open(&mut input.to_vec()).is_err() || genuine, "a forgery was taken");
+    });
+}
+
+#[test]
+fn blocks() {
+    use record::block::{self, BlockWriter};
+    let mut area = [0; 300];
+    let mut writer = BlockWriter::new();
+    writer.push(&mut area, 10, &[1; 100], 0);
+    writer.push(&mut area, 11, &[2; 400], 0);
+    fuzz(&[area.to_vec()], |input| {
+        let mut end = 0;
+        for block in block::blocks(input).map_while(Result::ok) {
+            assert!(block.range.start >= end + 4 && block.range.end <= input.len() && !block.range.is_empty());
+            end = block.range.end;
+        }
+    });
+}
+
+#[test]
+fn messages() {
+    use session::message::{Login, Message};
+    let login = Message::Login(Login {
+        versions: (1, 1),
+        instance: [1; 16],
+        mechanism: "SCRAM-SHA-256-PLUS".into(),
+        first: b"p=tls-exporter,,n=a,r=b".to_vec(),
+        software: "x".into(),
+        ciphers: vec![1, 2],
+    });
+    let examples = [login.encode(), Message::Bye { code: 1, text: "x".into() }.encode()];
+    fuzz(&examples, |input| {
+        if let Ok(message) = Message::decode(input) {
+            if !matches!(message, Message::Unknown(_)) {
+                assert_eq!(Message::decode(&message.encode()).expect("our own"), message);
+            }
+        }
+    });
+}
+
+#[test]
+fn scram() {
+    use session::scram;
+    struct Zero;
+    impl session::Random for Zero {
+        fn fill(&mut self, out: &mut [u8]) {
+            out.fill(0);
+        }
+    }
+    let verifier = scram::Verifier::new("x", &mut Zero).expect("allowed");
+    let text = verifier.to_string().into_bytes();
+    let first = b"p=tls-exporter,,n=a=2Cb,r=abc".to_vec();
+    fuzz(&[text, first], |input| {
+        if let Ok((_, bare)) = scram::parse_first(input) {
+            if let Ok(server) = scram::ServerScram::new(&bare, verifier.clone(), [0; 32], &mut Zero) {
+                assert!(server.verify(input).is_err());
+            }
+        }
+        let _ = String::from_utf8_lossy(input).parse::<scram::Verifier>();
+    });
+}
+
+#[test]
+fn configuration() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../appliance-config");
+    let examples: Vec<Vec<u8>> = std::fs::read_dir(directory)
+        .expect("a directory")
+        .map(|entry| std::fs::read(entry.expect("an entry").path()).expect("readable"))
+        .collect();
+    fuzz(&examples, |input| {
+        let _ = config::Config::parse(Path::new("fuzz.toml"), &String::from_utf8_lossy(input));
+    });
+}
