@@ -40,7 +40,8 @@ def seconds_until_ping(host, address, timeout=30.0):
 
 def iperf(server, client, address, *options, seconds=4):
     """One iperf3 run; returns the "end" part of the client's report."""
-    with server.popen("iperf3", "-s", "-1", "-p", 5201, stdout=subprocess.DEVNULL) as listening:
+    with server.popen("iperf3", "-s", "-1", "-p", 5201, stdout=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL) as listening:
         try:
             wait_for_listener(server, 5201)
             report = json.loads(client.run("iperf3", "--json", "-c", address, "-p", 5201, "-t", seconds,
@@ -77,7 +78,7 @@ class Capture:
         self.path = pathlib.Path(path)
         self.frames = []
         self.process = namespace.popen(
-            "tcpdump", "-i", interface, "-n", "-s", 0, "-U", "-B", 16384, "-Z", "root", "-w", self.path,
+            "tcpdump", "-i", interface, "-n", "-s", 0, "-U", "--immediate-mode", "-B", 16384, "-Z", "root", "-w", self.path,
             *expression.split(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:

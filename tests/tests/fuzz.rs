@@ -84,7 +84,8 @@ fn frames() {
             assert!(udp.payload.end <= input.len());
             let _ = wire::vxlan::VxlanHeader::parse(&input[udp.payload]);
         }
-        let _ = (wire::ethernet::addresses(input), wire::ethernet::outer_vlan(input), wire::flow::hash(input));
+        let _ =
+            (wire::ethernet::addresses(input), wire::ethernet::outer_vlan(input), wire::flow::hash(input));
     });
 }
 
@@ -118,7 +119,9 @@ fn blocks() {
     fuzz(&[area.to_vec()], |input| {
         let mut end = 0;
         for block in block::blocks(input).map_while(Result::ok) {
-            assert!(block.range.start >= end + 4 && block.range.end <= input.len() && !block.range.is_empty());
+            assert!(
+                block.range.start >= end + 4 && block.range.end <= input.len() && !block.range.is_empty()
+            );
             end = block.range.end;
         }
     });

@@ -33,7 +33,10 @@ fn dependencies_go_down() {
         .filter(|package| package["manifest_path"].as_str().is_some_and(|path| path.contains("/crates/")))
         .map(|package| {
             let name = package["name"].as_str().expect("a name");
-            (name, floor(package).unwrap_or_else(|| panic!("{name} has no [package.metadata.causeway] floor")))
+            (
+                name,
+                floor(package).unwrap_or_else(|| panic!("{name} has no [package.metadata.causeway] floor")),
+            )
         })
         .collect();
     assert!(floors.len() > 10, "found the crates");
@@ -56,7 +59,8 @@ fn sources() -> Vec<(PathBuf, String)> {
         if path.is_dir() {
             let entries = std::fs::read_dir(&path).expect("readable");
             waiting.extend(entries.map(|entry| entry.expect("an entry").path()));
-        } else if path.extension().is_some_and(|extension| ["rs", "py", "c"].iter().any(|e| extension == *e)) {
+        } else if path.extension().is_some_and(|extension| ["rs", "py", "c"].iter().any(|e| extension == *e))
+        {
             let text = std::fs::read_to_string(&path).expect("UTF-8");
             found.push((path, text));
         }
@@ -71,7 +75,9 @@ fn unsafe_code_lives_in_dpdk_and_dpdk_sys() {
     let allow = ["allow(", "unsafe_code"].concat();
     for (path, text) in sources() {
         let path = path.display().to_string();
-        let may = path.contains("crates/dpdk/") || path.contains("crates/dpdk-sys/") || path.contains("perf/src/alloc.rs");
+        let may = path.contains("crates/dpdk/")
+            || path.contains("crates/dpdk-sys/")
+            || path.contains("perf/src/alloc.rs");
         let crate_root = path.ends_with("src/lib.rs") || path.ends_with("src/main.rs");
         assert!(may || !text.contains(&key) && !text.contains(&allow), "{path} has unsafe code");
         if crate_root && path.contains("/crates/") && !may {

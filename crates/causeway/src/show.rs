@@ -32,11 +32,31 @@ fn layout(words: &str, answer: &Value) -> String {
         "service l2vpn" => service(answer),
         "ports" => table(
             &answer["ports"],
-            &["port", "role", "link", "mtu", "mac", "rx_frames", "rx_octets", "tx_frames", "tx_octets", "missed"],
+            &[
+                "port",
+                "role",
+                "link",
+                "mtu",
+                "mac",
+                "rx_frames",
+                "rx_octets",
+                "tx_frames",
+                "tx_octets",
+                "missed",
+            ],
         ),
         "segments" => table(
             &answer["segments"],
-            &["segment", "tunnel_id", "mtu", "enabled", "attachments", "sites", "from_lan.frames", "from_tunnel.frames"],
+            &[
+                "segment",
+                "tunnel_id",
+                "mtu",
+                "enabled",
+                "attachments",
+                "sites",
+                "from_lan.frames",
+                "from_tunnel.frames",
+            ],
         ),
         "mac-table" => {
             let count = answer["entries"].as_array().map_or(0, Vec::len);
@@ -65,8 +85,12 @@ fn counters(answer: &Value) -> String {
     let mut out = String::new();
     for group in ["ports", "sessions"] {
         for (name, fields) in answer[group].as_object().into_iter().flatten() {
-            let fields: Vec<String> =
-                fields.as_object().into_iter().flatten().map(|(key, value)| format!("{key} {value}")).collect();
+            let fields: Vec<String> = fields
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| format!("{key} {value}"))
+                .collect();
             out += &format!("{} {name}: {}\n", group.trim_end_matches('s'), fields.join(", "));
         }
     }
@@ -89,7 +113,8 @@ fn table(rows: &Value, columns: &[&str]) -> String {
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let mut out = String::new();
     for line in &lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         out += cells.join("  ").trim_end();
         out.push('\n');
     }

@@ -127,7 +127,8 @@ impl DataPlane {
     /// Stops the worker, then the ports.
     pub(crate) fn stop(self) -> Result<(), Failure> {
         let queues = self.worker.stop().ok_or_else(|| Failure("the worker panicked".into()))?;
-        let mut queues: Vec<(RxQueue, TxQueue)> = queues.into_iter().map(|queues| (queues.rx, queues.tx)).collect();
+        let mut queues: Vec<(RxQueue, TxQueue)> =
+            queues.into_iter().map(|queues| (queues.rx, queues.tx)).collect();
         for port in self.ports.take() {
             port.stop(vec![queues.remove(0)])?;
         }

@@ -163,7 +163,11 @@ fn site(table: &Table<'_>, segments: &[Segment]) -> Option<Site> {
     let verifier = table.required("verifier", table.string("verifier"));
     if let Some(found) = &verifier {
         if !found.value.starts_with("SCRAM-SHA-256$") {
-            table.fault(Some(found.at), "verifier", "is not what `causeway passwd` prints (SCRAM-SHA-256$...)");
+            table.fault(
+                Some(found.at),
+                "verifier",
+                "is not what `causeway passwd` prints (SCRAM-SHA-256$...)",
+            );
         }
     }
     let enabled = table.boolean("enabled").unwrap_or(true);
@@ -289,7 +293,9 @@ fn ciphers(table: &Table<'_>) -> Vec<Cipher> {
         match name.value.as_str() {
             "aes-128-gcm" => ciphers.push(Cipher::Aes128Gcm),
             "aes-256-gcm" => ciphers.push(Cipher::Aes256Gcm),
-            other => table.fault(Some(name.at), "ciphers", format!("{other:?} is none of {KNOWN}{}", hint(other))),
+            other => {
+                table.fault(Some(name.at), "ciphers", format!("{other:?} is none of {KNOWN}{}", hint(other)))
+            }
         }
     }
     if ciphers.is_empty() {

@@ -160,7 +160,11 @@ fn vtep(table: &Table<'_>) -> Option<Vtep> {
     let local = local?.value;
     for remote in &remotes {
         if remote.value.is_ipv4() != local.is_ipv4() {
-            table.fault(Some(remote.at), "remotes", format!("{} is not of the family of {local}", remote.value));
+            table.fault(
+                Some(remote.at),
+                "remotes",
+                format!("{} is not of the family of {local}", remote.value),
+            );
         }
     }
     if remotes.is_empty() && !learn {

@@ -285,7 +285,12 @@ impl<'a> Table<'a> {
         self.table?.get(key)
     }
 
-    fn typed<T>(&self, key: &str, kind: &str, read: impl FnOnce(&'a DeValue<'a>) -> Option<T>) -> Option<Found<T>> {
+    fn typed<T>(
+        &self,
+        key: &str,
+        kind: &str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Option<Found<T>> {
         let value = self.value(key)?;
         let at = value.span().start;
         let read = read(value.get_ref());

@@ -78,14 +78,19 @@ pub(crate) fn read(root: &Table<'_>, ports: &[Port]) -> Vec<Segment> {
     segments
 }
 
-fn segment(table: &Table<'_>, ports: &[Port], taken: &mut HashMap<(usize, Encap), String>) -> Option<Segment> {
+fn segment(
+    table: &Table<'_>,
+    ports: &[Port],
+    taken: &mut HashMap<(usize, Encap), String>,
+) -> Option<Segment> {
     let name = table.required("name", table.string("name"));
     let range = u64::from(TunnelId::MIN)..=u64::from(TunnelId::MAX);
     let tunnel_id = table.required("tunnel_id", table.number("tunnel_id", range));
     let mtu = table.number("mtu", 68..=9500);
     let spoke_to_spoke = table.boolean("spoke_to_spoke").unwrap_or(true);
     let enabled = table.boolean("enabled").unwrap_or(true);
-    let label = name.as_ref().map_or_else(|| "another segment".into(), |name| format!("segment {:?}", name.value));
+    let label =
+        name.as_ref().map_or_else(|| "another segment".into(), |name| format!("segment {:?}", name.value));
     let mut attachments = Vec::new();
     let mut fits = 9500;
     for attached in table.tables("attachment") {
@@ -109,7 +114,10 @@ fn segment(table: &Table<'_>, ports: &[Port], taken: &mut HashMap<(usize, Encap)
             table.fault(
                 Some(mtu.at),
                 "mtu",
-                format!("{} does not fit: the segment's ports leave room for {fits} (VXLAN takes 50 octets)", mtu.value),
+                format!(
+                    "{} does not fit: the segment's ports leave room for {fits} (VXLAN takes 50 octets)",
+                    mtu.value
+                ),
             );
         }
     }

@@ -60,7 +60,11 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
             "adaptive" => Idle::Adaptive(sleep),
             "spin" => Idle::Spin,
             other => {
-                table.fault(Some(found.at), "idle", format!("{other:?} is neither \"adaptive\" nor \"spin\""));
+                table.fault(
+                    Some(found.at),
+                    "idle",
+                    format!("{other:?} is neither \"adaptive\" nor \"spin\""),
+                );
                 Idle::Spin
             }
         },
@@ -77,11 +81,13 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
         },
     };
     let system = System {
-        workers: workers.map_or_else(|| vec![0], |cores| cores.into_iter().map(|core| core as usize).collect()),
+        workers: workers
+            .map_or_else(|| vec![0], |cores| cores.into_iter().map(|core| core as usize).collect()),
         idle,
         hugepages: table.boolean("hugepages").unwrap_or(false),
         memory_mb: number("memory_mb", 64..=1 << 20, 256) as u32,
-        socket: directory.join(table.string("socket").map_or("/run/causeway.sock".into(), |found| found.value)),
+        socket: directory
+            .join(table.string("socket").map_or("/run/causeway.sock".into(), |found| found.value)),
         log,
         mac_age: Duration::from_secs(number("mac_age_s", 10..=1_000_000, 300)),
         max_macs: number("max_macs", 16..=4 << 20, 65_536) as usize,

@@ -72,21 +72,49 @@ fn faults_name_file_line_and_key() {
     Config::parse(Path::new("a.toml"), GOOD).expect("good");
     for (from, to, expected) in [
         ("tunnel_id = 10", "tunnel_id = 0", "a.toml:13: segment[1].tunnel_id: 0 is out of range: 1 to 4093"),
-        ("tunnel_id = 10", "tunnel_id = 4094", "a.toml:13: segment[1].tunnel_id: 4094 is out of range: 1 to 4093"),
-        ("tunnel_id = 10", "tunnel_id = \"x\"", "a.toml:13: segment[1].tunnel_id: has to be a whole number, but is string"),
+        (
+            "tunnel_id = 10",
+            "tunnel_id = 4094",
+            "a.toml:13: segment[1].tunnel_id: 4094 is out of range: 1 to 4093",
+        ),
+        (
+            "tunnel_id = 10",
+            "tunnel_id = \"x\"",
+            "a.toml:13: segment[1].tunnel_id: has to be a whole number, but is string",
+        ),
         ("vlan = 10", "vlna = 10", "a.toml:14: segment[1].attachment[1]: needs exactly one of"),
-        ("vlan = 10", "vlna = 10", "a.toml:16: segment[1].attachment[1].vlna: unknown key (did you mean \"vlan\"?)"),
-        ("vlan = 10", "vlan = 4095", "a.toml:16: segment[1].attachment[1].vlan: 4095 is out of range: 1 to 4094"),
+        (
+            "vlan = 10",
+            "vlna = 10",
+            "a.toml:16: segment[1].attachment[1].vlna: unknown key (did you mean \"vlan\"?)",
+        ),
+        (
+            "vlan = 10",
+            "vlan = 4095",
+            "a.toml:16: segment[1].attachment[1].vlan: 4095 is out of range: 1 to 4094",
+        ),
         ("vlan = 10", "vni = 10", "segment[1].attachment[1].vni: port \"trunk0\" has no [port.vtep]"),
-        ("port = \"trunk0\"", "port = \"wan\"", "a.toml:15: segment[1].attachment[1].port: port \"wan\" is no trunk port"),
+        (
+            "port = \"trunk0\"",
+            "port = \"wan\"",
+            "a.toml:15: segment[1].attachment[1].port: port \"wan\" is no trunk port",
+        ),
         ("port = \"trunk0\"", "port = \"t\"", "there is no (good) port \"t\"; there are: trunk0, wan"),
         ("mode = \"server\"", "mode = \"hub\"", "a.toml:2: mode: \"hub\" is neither"),
         ("role = \"uplink\"", "role = \"trunk\"", "port: there is no port with role = \"uplink\""),
         ("\"af_packet:eth1\"", "\"eth1\"", "a.toml:6: port[1].device: \"eth1\" is neither a PCI address"),
         ("key = \"server.key\"\n", "", "server.key: is missing"),
-        ("[server]", "[server]\nciphers = [\"AES128-GCM-SHA256\"]", "a.toml:18: server.ciphers: \"AES128-GCM-SHA256\" is none of"),
+        (
+            "[server]",
+            "[server]\nciphers = [\"AES128-GCM-SHA256\"]",
+            "a.toml:18: server.ciphers: \"AES128-GCM-SHA256\" is none of",
+        ),
         ("[server]", "[client]\nuser = \"x\"\n[server]", "client: has no place in mode = \"server\""),
-        ("verifier = \"SCRAM", "verifier = \"MD5", "a.toml:22: server.site[1].verifier: is not what `causeway passwd` prints"),
+        (
+            "verifier = \"SCRAM",
+            "verifier = \"MD5",
+            "a.toml:22: server.site[1].verifier: is not what `causeway passwd` prints",
+        ),
         ("mode = \"server\"", "mode = \"server", "a.toml:2: not TOML:"),
     ] {
         let told = fault(from, to);

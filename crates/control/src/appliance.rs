@@ -135,10 +135,13 @@ impl Appliance {
             vteps.map(|vtep| HeldPort::new(&[vtep.local], vtep.udp_port)).collect::<Result<_, _>>()?;
         let socket = &params.config.system.socket;
         let show = ShowSocket::bind(socket).map_err(|error| ControlError::Show(socket.clone(), error))?;
-        let routes = Routes::new().map_err(|error| ControlError::System("cannot ask the kernel for routes", error))?;
+        let routes =
+            Routes::new().map_err(|error| ControlError::System("cannot ask the kernel for routes", error))?;
         let ports = params.config.ports.iter().enumerate();
         let remotes = ports
-            .flat_map(|(at, port)| port.vtep.iter().flat_map(move |vtep| vtep.remotes.iter().map(move |ip| (at, *ip))))
+            .flat_map(|(at, port)| {
+                port.vtep.iter().flat_map(move |vtep| vtep.remotes.iter().map(move |ip| (at, *ip)))
+            })
             .collect();
         let heard = vec![0; session_count(&params.config)];
         Ok(Self {
@@ -264,7 +267,9 @@ impl Appliance {
 
     /// Makes the next hop of an address known before a challenge is sent to it.
     fn challenge_address(&mut self, now: Now, to: SocketAddr) {
-        if self.challenged.len() < MAX_REMOTES && self.challenged.insert(to.ip(), now + CHALLENGE_LIFE).is_none() {
+        if self.challenged.len() < MAX_REMOTES
+            && self.challenged.insert(to.ip(), now + CHALLENGE_LIFE).is_none()
+        {
             self.resolve(now);
         }
     }

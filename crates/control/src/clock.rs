@@ -28,7 +28,10 @@ impl Clock {
     /// date of today, which may have been set right since the start.
     pub fn unix_seconds(&self, then: Duration) -> u64 {
         let ago = self.now().saturating_sub(then);
-        SystemTime::now().checked_sub(ago).and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |at| at.as_secs())
+        SystemTime::now()
+            .checked_sub(ago)
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+            .map_or(0, |at| at.as_secs())
     }
 }
 

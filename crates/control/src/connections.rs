@@ -100,20 +100,26 @@ impl Connections {
             Mode::Server(server) => {
                 let tls = server_tls(server)?;
                 tls.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-                let mut listener =
-                    TcpListener::bind(server.listen).map_err(|error| SetupError::Listen(server.listen, error))?;
+                let mut listener = TcpListener::bind(server.listen)
+                    .map_err(|error| SetupError::Listen(server.listen, error))?;
                 poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
                 Side::Server { listener, tls }
             }
-            Mode::Client(client) => {
-                Side::Client { config: Box::new(client.clone()), tls: client_tls(client)?, resolved: unbounded() }
-            }
+            Mode::Client(client) => Side::Client {
+                config: Box::new(client.clone()),
+                tls: client_tls(client)?,
+                resolved: unbounded(),
+            },
         };
         Ok(Self { poll, side, conns: HashMap::new(), next: 0, happened: Vec::new() })
     }
 
     /// Waits at most `time` for something to happen.
-    pub(crate) fn wait(&mut self, time: Duration, now: impl Fn() -> Now) -> io::Result<Vec<(ConnId, Happened)>> {
+    pub(crate) fn wait(
+        &mut self,
+        time: Duration,
+        now: impl Fn() -> Now,
+    ) -> io::Result<Vec<(ConnId, Happened)>> {
         let mut events = Events::with_capacity(64);
         match self.poll.poll(&mut events, Some(time)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),

@@ -41,7 +41,9 @@ impl HeldPort {
         let mut attempt = 1;
         loop {
             match Self::on(addresses, 0) {
-                Err(error) if error.error.kind() == io::ErrorKind::AddrInUse && attempt < TRIES => attempt += 1,
+                Err(error) if error.error.kind() == io::ErrorKind::AddrInUse && attempt < TRIES => {
+                    attempt += 1
+                }
                 outcome => return outcome,
             }
         }
@@ -54,7 +56,9 @@ impl HeldPort {
     pub fn everywhere(port: u16) -> Result<Self, HoldError> {
         let (v4, v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
         match Self::new(&[v4, v6], port) {
-            Err(error) if error.error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => Self::new(&[v4], port),
+            Err(error) if error.error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {
+                Self::new(&[v4], port)
+            }
             outcome => outcome,
         }
     }
@@ -112,7 +116,8 @@ mod tests {
     /// Sends to `to` and tells whether the kernel answered "port unreachable", which a connected socket sees
     /// as a refused connection.
     fn refused(to: SocketAddr) -> bool {
-        let local: IpAddr = if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        let local: IpAddr =
+            if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
         let socket = UdpSocket::bind((local, 0)).expect("a socket");
         socket.connect(to).expect("connected");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out");

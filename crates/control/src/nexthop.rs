@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn the_way_to_ourselves_is_known() {
-        let hop = Routes::new().and_then(|mut routes| routes.resolve("127.0.0.1".parse().expect("an address")));
+        let hop =
+            Routes::new().and_then(|mut routes| routes.resolve("127.0.0.1".parse().expect("an address")));
         assert_eq!(hop.expect("a route").source.to_string(), "127.0.0.1");
     }
 }

@@ -7,8 +7,8 @@ use config::{Cipher, Config, Mode};
 use record::LaneId;
 use session::scram::{NoVerifier, Verifier};
 use session::{
-    Client, ClientParams, ConnId, Exporter, Now, Output, Random, SegmentList, Server, ServerParams, SessionView,
-    SiteParams, SiteStatus,
+    Client, ClientParams, ConnId, Exporter, Now, Output, Random, SegmentList, Server, ServerParams,
+    SessionView, SiteParams, SiteStatus,
 };
 
 /// Name and version, as the peer sees it.

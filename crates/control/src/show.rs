@@ -114,8 +114,11 @@ impl Shown<'_> {
                 .iter()
                 .map(|attachment| format!("{} {}", self.config.ports[attachment.port].name, attachment.encap))
                 .collect();
-            let sites: Vec<&str> =
-                entry.sessions.iter().filter_map(|at| Some(self.sites.get(usize::from(at.0))?.site.as_str())).collect();
+            let sites: Vec<&str> = entry
+                .sessions
+                .iter()
+                .filter_map(|at| Some(self.sites.get(usize::from(at.0))?.site.as_str()))
+                .collect();
             let (lan, tunnel) = self.counters.segment(usize::from(index.0));
             json!({
                 "segment": entry.name,
@@ -165,7 +168,9 @@ impl Shown<'_> {
             Endpoint::Vtep(at, remote) => attachment(at)
                 .zip(self.tables.remote(remote))
                 .map(|(place, remote)| format!("{place} at {}", remote.address)),
-            Endpoint::Session(at) => self.sites.get(usize::from(at.0)).map(|site| format!("site {}", site.site)),
+            Endpoint::Session(at) => {
+                self.sites.get(usize::from(at.0)).map(|site| format!("site {}", site.site))
+            }
         };
         place.unwrap_or_else(|| "gone".into())
     }

@@ -54,7 +54,10 @@ impl Drop for ShowSocket {
     }
 }
 
-fn serve_one(mut stream: UnixStream, answer: &mut impl FnMut(&str) -> Result<Value, String>) -> io::Result<()> {
+fn serve_one(
+    mut stream: UnixStream,
+    answer: &mut impl FnMut(&str) -> Result<Value, String>,
+) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

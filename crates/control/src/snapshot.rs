@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use bridge::{AttachmentIndex, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
 use config::{Config, Role};
 use pipeline::tables::{
-    AttachmentEntry, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry, Tables, TrunkEntry,
-    TunnelMap, UplinkEntry, VlanMap, Vtep,
+    AttachmentEntry, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry, Tables,
+    TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
 };
 use session::SessionView;
 use wire::mac::MacAddr;
@@ -48,11 +48,18 @@ impl Source<'_> {
         let enabled = self.config.segments.iter().enumerate().filter(|(_, segment)| segment.enabled);
         Tables {
             generation,
-            ports: self.ports.iter().enumerate().map(|(at, info)| self.port(at, info, &attachments)).collect(),
+            ports: self
+                .ports
+                .iter()
+                .enumerate()
+                .map(|(at, info)| self.port(at, info, &attachments))
+                .collect(),
             attachments,
             remotes: self.remotes.iter().map(|remote| self.remote(*remote)).collect(),
             segments: Segments::new(segments),
-            by_tunnel: TunnelMap::new(enabled.map(|(at, segment)| (segment.tunnel_id, SegmentIndex(at as u16)))),
+            by_tunnel: TunnelMap::new(
+                enabled.map(|(at, segment)| (segment.tunnel_id, SegmentIndex(at as u16))),
+            ),
             sessions: self.sessions.iter().map(|view| view.as_ref().map(|view| self.session(view))).collect(),
         }
     }
@@ -113,7 +120,9 @@ impl Source<'_> {
 
     fn port(&self, at: usize, info: &PortInfo, attachments: &[AttachmentEntry]) -> PortEntry {
         let role = match (info.companion_of, self.config.ports.get(at)) {
-            (None, Some(port)) if port.role == Role::Trunk => PortRole::Trunk(self.trunk(at, port, attachments)),
+            (None, Some(port)) if port.role == Role::Trunk => {
+                PortRole::Trunk(self.trunk(at, port, attachments))
+            }
             (Some(port), _) => PortRole::Host(port),
             _ => PortRole::Uplink(UplinkEntry { data_port: self.data_port }),
         };
@@ -121,7 +130,8 @@ impl Source<'_> {
     }
 
     fn trunk(&self, at: usize, port: &config::Port, attachments: &[AttachmentEntry]) -> TrunkEntry {
-        let in_service = |entry: &&AttachmentEntry| self.config.segments[usize::from(entry.segment.0)].enabled;
+        let in_service =
+            |entry: &&AttachmentEntry| self.config.segments[usize::from(entry.segment.0)].enabled;
         let (mut untagged, mut vlans, mut vnis) = (None, Vec::new(), hashbrown::HashMap::new());
         for (index, entry) in attachments.iter().enumerate() {
             if entry.port.index() != at || !in_service(&entry) {

@@ -2,7 +2,13 @@
 //!
 //! Nothing here is safe to use without reading DPDK's documentation; the `dpdk` crate is.
 #![allow(unsafe_code, missing_docs, unreachable_pub, rust_2018_idioms)]
-#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, clippy::all, clippy::undocumented_unsafe_blocks)]
+#![allow(
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 

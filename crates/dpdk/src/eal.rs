@@ -62,9 +62,8 @@ impl Eal {
         let (name, arguments) = vdev::split(device)?;
         let (bus, c_name, c_arguments) = (c_string("vdev")?, c_string(name)?, c_string(arguments)?);
         // SAFETY: three strings that live through the call; DPDK copies them.
-        let code = unsafe {
-            dpdk_sys::rte_eal_hotplug_add(bus.as_ptr(), c_name.as_ptr(), c_arguments.as_ptr())
-        };
+        let code =
+            unsafe { dpdk_sys::rte_eal_hotplug_add(bus.as_ptr(), c_name.as_ptr(), c_arguments.as_ptr()) };
         if code < 0 {
             return Err(Error::code(format!("cannot create the device {device}"), code));
         }

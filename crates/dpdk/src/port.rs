@@ -126,7 +126,8 @@ impl Port {
                 return Err(failed("cannot receive frames to other addresses than its own", code));
             }
         }
-        let queues = (0..config.queues).map(|q| (RxQueue::new(self.id, q), TxQueue::new(self.id, q))).collect();
+        let queues =
+            (0..config.queues).map(|q| (RxQueue::new(self.id, q), TxQueue::new(self.id, q))).collect();
         Ok((StartedPort { port: self, queues: config.queues }, queues))
     }
 
@@ -134,7 +135,11 @@ impl Port {
         let mut info = rte_eth_dev_info::default();
         // SAFETY: the port exists; the structure is filled by the call.
         let code = unsafe { dpdk_sys::rte_eth_dev_info_get(self.id, &mut info) };
-        if code == 0 { Ok(info) } else { Err(Error::code(format!("port {}: cannot ask it", self.device), code)) }
+        if code == 0 {
+            Ok(info)
+        } else {
+            Err(Error::code(format!("port {}: cannot ask it", self.device), code))
+        }
     }
 }
 

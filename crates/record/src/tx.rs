@@ -84,7 +84,8 @@ impl TxLane {
     /// present one is due. Returns the record's number.
     #[inline]
     pub fn seal(&mut self, record: &mut [u8], now: Duration) -> Result<u64, SealError> {
-        let blocks = record.len().checked_sub(OVERHEAD).ok_or(SealError::BadSize)?.div_ceil(AES_BLOCK) as u64 + 2;
+        let blocks =
+            record.len().checked_sub(OVERHEAD).ok_or(SealError::BadSize)?.div_ceil(AES_BLOCK) as u64 + 2;
         if self.number == u64::MAX {
             return Err(SealError::Exhausted);
         }

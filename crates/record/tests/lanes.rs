@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use record::{Cipher, HEADER_LEN, KeyLimits, LaneId, LaneSecret, OVERHEAD, OpenError, RxLane, TAG_LEN, TxLane};
+use record::{
+    Cipher, HEADER_LEN, KeyLimits, LaneId, LaneSecret, OVERHEAD, OpenError, RxLane, TAG_LEN, TxLane,
+};
 
 const T0: Duration = Duration::from_secs(100);
 
@@ -89,7 +91,10 @@ fn the_vectors_of_the_specification() {
     for vector in vectors.as_array().expect("an array") {
         let bytes = |key: &str| -> Vec<u8> {
             let hex = vector[key].as_str().expect("a string");
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
+            (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex"))
+                .collect()
         };
         let cipher = Cipher::from_code(vector["cipher"].as_u64().expect("a number")).expect("known");
         let id = LaneId::new(vector["lane"].as_u64().expect("a number") as u32).expect("24 bits");

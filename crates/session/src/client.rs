@@ -180,12 +180,16 @@ impl Client {
 
     /// The workers receive on a lane.
     pub fn rx_ready(&mut self, lane: LaneId) {
-        let Some((conn, entry)) = self.attempt.and_then(|id| Some((id, self.conns.get_mut(&id)?))) else { return };
+        let Some((conn, entry)) = self.attempt.and_then(|id| Some((id, self.conns.get_mut(&id)?))) else {
+            return;
+        };
         let Stage::Preparing { missing, .. } = &mut entry.stage else { return };
         if !missing.remove(&lane) || !missing.is_empty() {
             return;
         }
-        if let Stage::Preparing { welcome, lanes, .. } = std::mem::replace(&mut entry.stage, Stage::Connecting) {
+        if let Stage::Preparing { welcome, lanes, .. } =
+            std::mem::replace(&mut entry.stage, Stage::Connecting)
+        {
             let segments = self.params.segments.clone();
             let open = Message::Open(Open { lanes: lanes.clone(), count: LANES, segments });
             entry.stage = Stage::Opening { welcome, lanes };
@@ -268,7 +272,8 @@ impl Client {
     pub fn view(&self) -> Option<SessionView> {
         let link = self.link.as_ref()?;
         let theirs: HashSet<_> = self.peer_segments.iter().map(|(tunnel, _)| *tunnel).collect();
-        let both = self.params.segments.iter().map(|(tunnel, _)| *tunnel).filter(|tunnel| theirs.contains(tunnel));
+        let both =
+            self.params.segments.iter().map(|(tunnel, _)| *tunnel).filter(|tunnel| theirs.contains(tunnel));
         Some(SessionView { peer: link.peer, segments: both.collect() })
     }
 
@@ -332,7 +337,8 @@ impl Client {
                 self.prepare(id, welcome, exporter)?;
             }
             (Message::Opened(lanes), Stage::Opening { .. }) => {
-                if let Stage::Opening { welcome, lanes: rx } = std::mem::replace(&mut conn.stage, Stage::Open) {
+                if let Stage::Opening { welcome, lanes: rx } = std::mem::replace(&mut conn.stage, Stage::Open)
+                {
                     self.opened(now, id, &welcome, rx, &lanes, exporter)?;
                 }
             }
@@ -346,15 +352,17 @@ impl Client {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
         let (_, fingerprint) = conn.server.ok_or("not connected")?;
         if welcome.version != VERSION {
-            return Err(format!("the server speaks version {} of the protocol, not {VERSION}", welcome.version));
+            return Err(format!(
+                "the server speaks version {} of the protocol, not {VERSION}",
+                welcome.version
+            ));
         }
         let cipher = Cipher::from_code(welcome.cipher).filter(|cipher| self.params.ciphers.contains(cipher));
         let cipher = cipher.ok_or("the server chose a cipher that was not offered")?;
         let lanes = self.ids.allocate(welcome.lanes, &mut *self.random);
         let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, cipher };
         let made = epoch.rx_lanes(Direction::ServerToClient, &lanes).map_err(|error| error.to_string())?;
-        conn.stage =
-            Stage::Preparing { welcome, missing: lanes.iter().copied().collect(), lanes };
+        conn.stage = Stage::Preparing { welcome, missing: lanes.iter().copied().collect(), lanes };
         self.out.extend(made.into_iter().map(|lane| Output::InstallRx(SESSION, lane)));
         Ok(())
     }
@@ -377,8 +385,7 @@ impl Client {
             return Err(format!("the server opened {} lanes instead of {LANES}", tx.len()));
         }
         let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, cipher };
-        let lanes =
-            epoch.tx_lanes(Direction::ClientToServer, tx, now).map_err(|error| error.to_string())?;
+        let lanes = epoch.tx_lanes(Direction::ClientToServer, tx, now).map_err(|error| error.to_string())?;
         self.out.extend(lanes.into_iter().map(|lane| Output::InstallTx(SESSION, lane)));
         let peer = Some(SocketAddr::new(address, welcome.data_port));
         self.log_segments(&welcome.segments);
@@ -419,7 +426,9 @@ impl Client {
             let line = match theirs.iter().find(|(other, _)| other == tunnel) {
                 None => format!("the server does not attach the segment with tunnel ID {tunnel}"),
                 Some((_, other)) if other != mtu => {
-                    format!("the segment with tunnel ID {tunnel} has MTU {mtu} here and {other} at the server")
+                    format!(
+                        "the segment with tunnel ID {tunnel} has MTU {mtu} here and {other} at the server"
+                    )
                 }
                 Some(_) => continue,
             };

@@ -26,7 +26,11 @@ pub(crate) struct Epoch<'a> {
 }
 
 impl Epoch<'_> {
-    pub(crate) fn rx_lanes(&self, direction: Direction, ids: &[LaneId]) -> Result<Vec<Box<RxLane>>, ExportFailed> {
+    pub(crate) fn rx_lanes(
+        &self,
+        direction: Direction,
+        ids: &[LaneId],
+    ) -> Result<Vec<Box<RxLane>>, ExportFailed> {
         self.secrets(direction, ids)
             .map(|lane| lane.map(|(id, secret)| Box::new(RxLane::new(id, self.cipher, secret))))
             .collect()

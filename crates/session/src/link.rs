@@ -85,7 +85,13 @@ impl Link {
     }
 
     /// A block with tunnel ID 0 arrived in an authentic record from `from`.
-    pub(crate) fn control_block(&mut self, now: Now, from: SocketAddr, block: &[u8], out: &mut VecDeque<Output>) {
+    pub(crate) fn control_block(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        block: &[u8],
+        out: &mut VecDeque<Output>,
+    ) {
         self.heard(now);
         let Some((kind, rest)) = block.split_first() else { return };
         match *kind {
@@ -99,7 +105,8 @@ impl Link {
                 if let Some((_, sent)) = self.echo.take_if(|(expected, _)| expected == token) {
                     self.round_trip = Some(now.saturating_sub(sent));
                 }
-                let proven = |(expected, address): &mut (Token, SocketAddr)| expected == token && *address == from;
+                let proven =
+                    |(expected, address): &mut (Token, SocketAddr)| expected == token && *address == from;
                 if self.challenge.take_if(proven).is_some() {
                     self.peer = Some(from);
                     out.push_back(Output::Changed(self.session));

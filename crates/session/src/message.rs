@@ -483,7 +483,10 @@ mod tests {
 
     fn examples() -> Vec<Message> {
         let lane = |raw| LaneId::new(raw).expect("24 bits");
-        let segments = vec![(TunnelId::new(10).expect("in range"), 1500), (TunnelId::new(4093).expect("in range"), 9000)];
+        let segments = vec![
+            (TunnelId::new(10).expect("in range"), 1500),
+            (TunnelId::new(4093).expect("in range"), 9000),
+        ];
         vec![
             Message::Login(Login {
                 versions: (1, 1),
@@ -504,7 +507,11 @@ mod tests {
                 dead_peer_ms: 3000,
                 cipher: 2,
             }),
-            Message::Open(Open { lanes: vec![lane(1), lane(0xff_ffff)], count: 1, segments: segments.clone() }),
+            Message::Open(Open {
+                lanes: vec![lane(1), lane(0xff_ffff)],
+                count: 1,
+                segments: segments.clone(),
+            }),
             Message::Opened(vec![lane(5)]),
             Message::Refused { code: 1, text: "no".into(), retry_ms: Some(5) },
             Message::Refused { code: 1, text: "no".into(), retry_ms: None },
@@ -525,17 +532,21 @@ mod tests {
     #[test]
     fn unknown_keys_are_skipped_whatever_their_value() {
         // bye {99: [1, {2: "x"}], 1: 1, 2: "ends"}
-        let bytes = [&[0x82, 8, 0xa3, 0x18, 99, 0x82, 1, 0xa1, 2, 0x61, b'x', 1, 1, 2, 0x64][..], b"ends"].concat();
-        assert_eq!(Message::decode(&bytes).expect("well-formed"), Message::Bye { code: 1, text: "ends".into() });
+        let bytes =
+            [&[0x82, 8, 0xa3, 0x18, 99, 0x82, 1, 0xa1, 2, 0x61, b'x', 1, 1, 2, 0x64][..], b"ends"].concat();
+        assert_eq!(
+            Message::decode(&bytes).expect("well-formed"),
+            Message::Bye { code: 1, text: "ends".into() }
+        );
     }
 
     #[test]
     fn known_keys_with_wrong_values_are_refused() {
         for bytes in [
-            &[0x82, 8, 0xa1, 1, 0x61, b'x'][..],          // a text for the code
-            &[0x82, 8, 0xa1, 2, 0x61, b'x'],              // no code
-            &[0x82, 6, 0xa1, 1, 0x81, 0x1a, 1, 0, 0, 0],  // a lane of 25 bits
-            &[0x82, 10, 0xa1, 1, 0x81, 0x82, 0, 1],       // tunnel ID 0
+            &[0x82, 8, 0xa1, 1, 0x61, b'x'][..],                // a text for the code
+            &[0x82, 8, 0xa1, 2, 0x61, b'x'],                    // no code
+            &[0x82, 6, 0xa1, 1, 0x81, 0x1a, 1, 0, 0, 0],        // a lane of 25 bits
+            &[0x82, 10, 0xa1, 1, 0x81, 0x82, 0, 1],             // tunnel ID 0
             &[0x82, 10, 0xa1, 1, 0x82, 0x82, 1, 1, 0x82, 1, 1], // twice
             &[0x81, 8],
             &[],

@@ -178,7 +178,12 @@ impl ClientScram {
     }
 
     /// The client-final-message in answer to the server-first-message.
-    pub fn respond(&mut self, challenge: &[u8], password: &str, cache: &mut SaltedCache) -> Result<Vec<u8>, Error> {
+    pub fn respond(
+        &mut self,
+        challenge: &[u8],
+        password: &str,
+        cache: &mut SaltedCache,
+    ) -> Result<Vec<u8>, Error> {
         let challenge = std::str::from_utf8(challenge).map_err(|_| Error::Malformed)?;
         let mut parts = challenge.split(',');
         let nonce = attribute(parts.next(), "r=")?;
@@ -198,7 +203,8 @@ impl ClientScram {
                 salted
             }
         };
-        let without_proof = format!("c={},r={nonce}", BASE64.encode(binding_input(&self.header, &self.binding)));
+        let without_proof =
+            format!("c={},r={nonce}", BASE64.encode(binding_input(&self.header, &self.binding)));
         let auth = format!("{},{challenge},{without_proof}", self.first_bare);
         let client_key = Zeroizing::new(hmac_sha256(&salted[..], b"Client Key"));
         let signature = hmac_sha256(&sha256(&client_key[..]), auth.as_bytes());
@@ -210,7 +216,8 @@ impl ClientScram {
     /// Checks the server-final-message.
     pub fn verify(&self, last: &[u8]) -> Result<(), Error> {
         let last = std::str::from_utf8(last).map_err(|_| Error::Malformed)?;
-        let signature = BASE64.decode(attribute(last.split(',').next(), "v=")?).map_err(|_| Error::Malformed)?;
+        let signature =
+            BASE64.decode(attribute(last.split(',').next(), "v=")?).map_err(|_| Error::Malformed)?;
         let expected = self.server_signature.ok_or(Error::Malformed)?;
         if bool::from(expected[..].ct_eq(&signature)) { Ok(()) } else { Err(Error::ServerSignature) }
     }
@@ -437,7 +444,8 @@ mod tests {
 
     #[test]
     fn nobody_looks_like_somebody_and_stays_the_same() {
-        let (one, again) = (Verifier::for_nobody("x", &[1; 32], None), Verifier::for_nobody("x", &[1; 32], None));
+        let (one, again) =
+            (Verifier::for_nobody("x", &[1; 32], None), Verifier::for_nobody("x", &[1; 32], None));
         assert!(one == again && one != Verifier::for_nobody("y", &[1; 32], None));
         assert_eq!(one.salt.len(), 16);
     }

@@ -125,7 +125,15 @@ impl Server {
         let mut secret = [0; 32];
         random.fill(&mut secret);
         let sites = params.sites.iter().map(|_| Site::default()).collect();
-        Self { params, random, secret, sites, conns: BTreeMap::new(), ids: LaneIds::default(), out: VecDeque::new() }
+        Self {
+            params,
+            random,
+            secret,
+            sites,
+            conns: BTreeMap::new(),
+            ids: LaneIds::default(),
+            out: VecDeque::new(),
+        }
     }
 
     /// The next thing to do, until there is none.
@@ -278,7 +286,10 @@ impl Server {
         let link = site.link.as_ref()?;
         let theirs: HashSet<_> = site.peer_segments.iter().map(|(tunnel, _)| *tunnel).collect();
         let ours = self.params.sites[at].segments.iter().map(|(tunnel, _)| *tunnel);
-        Some(SessionView { peer: link.peer, segments: ours.filter(|tunnel| theirs.contains(tunnel)).collect() })
+        Some(SessionView {
+            peer: link.peer,
+            segments: ours.filter(|tunnel| theirs.contains(tunnel)).collect(),
+        })
     }
 
     fn link(&mut self, session: SessionIndex) -> Option<&mut Link> {
@@ -321,7 +332,13 @@ impl Server {
         }
     }
 
-    fn login(&mut self, now: Now, id: ConnId, login: Login, binding: [u8; BINDING_LEN]) -> Result<(), String> {
+    fn login(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        login: Login,
+        binding: [u8; BINDING_LEN],
+    ) -> Result<(), String> {
         if login.versions.0 < VERSION || login.versions.1 > VERSION {
             let (highest, lowest) = login.versions;
             self.refuse(id, refusal::VERSION, "this server speaks version 1");
@@ -352,7 +369,8 @@ impl Server {
 
     fn response(&mut self, now: Now, id: ConnId, response: &[u8]) -> Result<(), String> {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
-        let Stage::Challenged { scram, site, login } = std::mem::replace(&mut conn.stage, Stage::Handshake) else {
+        let Stage::Challenged { scram, site, login } = std::mem::replace(&mut conn.stage, Stage::Handshake)
+        else {
             return Ok(());
         };
         let from = conn.from;
@@ -362,7 +380,8 @@ impl Server {
             (Some(site), Ok(last)) => (site, last),
             (site, proof) => {
                 let error = proof.err().map_or_else(String::new, |error| error.to_string());
-                let name = scram::parse_first(&login.first).map_or_else(|_| "?".into(), |(name, _)| printable(&name));
+                let name = scram::parse_first(&login.first)
+                    .map_or_else(|_| "?".into(), |(name, _)| printable(&name));
                 let reason = match site {
                     Some(site) => {
                         let reason = format!("login of site {name:?} from {from} failed: {error}");
@@ -399,7 +418,9 @@ impl Server {
 
     /// Decides between the present peer of a site and a newcomer (protocol 2.4).
     fn settle(&mut self, now: Now, id: ConnId) {
-        let Some(Conn { stage: Stage::Conflict { site, asked, .. }, from, .. }) = self.conns.get(&id) else { return };
+        let Some(Conn { stage: Stage::Conflict { site, asked, .. }, from, .. }) = self.conns.get(&id) else {
+            return;
+        };
         let (at, asked, from) = (*site, *asked, *from);
         let site = &self.sites[at];
         let alive = site.link.as_ref().is_some_and(|link| {
@@ -408,21 +429,30 @@ impl Server {
         });
         let name = self.params.sites[at].name.clone();
         if alive {
-            let reason = format!("site {name:?} is connected already; a second login from {from} was refused");
+            let reason =
+                format!("site {name:?} is connected already; a second login from {from} was refused");
             self.sites[at].last_failure = Some((now, reason.clone()));
             self.refuse(id, refusal::ELSEWHERE, "the site is connected from elsewhere");
             self.fail(now, id, &reason);
         } else if now >= asked + CONFLICT_TIME || site.link.is_none() {
             self.down(now, at, &format!("the site logged in anew from {from}"));
             let Some(conn) = self.conns.get_mut(&id) else { return };
-            if let Stage::Conflict { login, last, .. } = std::mem::replace(&mut conn.stage, Stage::Handshake) {
+            if let Stage::Conflict { login, last, .. } = std::mem::replace(&mut conn.stage, Stage::Handshake)
+            {
                 // Welcoming fails only for want of a common cipher, which it has told the client.
                 let _ = self.welcome(now, id, at, login, last);
             }
         }
     }
 
-    fn welcome(&mut self, now: Now, id: ConnId, site: usize, login: Login, last: Vec<u8>) -> Result<(), String> {
+    fn welcome(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        site: usize,
+        login: Login,
+        last: Vec<u8>,
+    ) -> Result<(), String> {
         let offered = |cipher: &&Cipher| login.ciphers.contains(&cipher.code());
         let Some(cipher) = self.params.ciphers.iter().find(offered).copied() else {
             let name = self.params.sites[site].name.clone();
@@ -464,13 +494,20 @@ impl Server {
         let name = &self.params.sites[site].name;
         let epoch = Epoch { exporter, site: name, fingerprint: &conn.fingerprint, cipher };
         let made = epoch.rx_lanes(Direction::ClientToServer, &rx).map_err(|error| error.to_string())?;
-        let tx = epoch
-            .tx_lanes(Direction::ServerToClient, &open.lanes, now)
-            .map_err(|error| error.to_string())?;
+        let tx =
+            epoch.tx_lanes(Direction::ServerToClient, &open.lanes, now).map_err(|error| error.to_string())?;
         let missing = rx.iter().copied().collect();
         let segments = open.segments;
-        conn.stage =
-            Stage::Preparing(Box::new(Preparing { site, instance, cipher, software, rx, missing, tx, segments }));
+        conn.stage = Stage::Preparing(Box::new(Preparing {
+            site,
+            instance,
+            cipher,
+            software,
+            rx,
+            missing,
+            tx,
+            segments,
+        }));
         self.out.extend(made.into_iter().map(|lane| Output::InstallRx(index(site), lane)));
         Ok(())
     }

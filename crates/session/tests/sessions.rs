@@ -101,9 +101,7 @@ fn a_client_that_lost_power_gets_its_place_back() {
     let before = world.now;
     world.restart_spoke(oslo, "oslo");
     world.run(Duration::from_millis(50));
-    let up = |world: &World| {
-        world.spokes[0].client.status().state == State::Up && world.is_up(0)
-    };
+    let up = |world: &World| world.spokes[0].client.status().state == State::Up && world.is_up(0);
     assert!(world.run_until(up), "{:#?}", world.log);
     assert!(world.now - before < Duration::from_secs(5), "{:?}", world.now - before);
 }
@@ -130,7 +128,11 @@ fn strangers_learn_nothing_and_operators_the_reason() {
     let why = |world: &World, at: usize| world.spokes[at].client.status().last_failure.expect("refused").1;
     assert_eq!(why(&world, wrong), why(&world, unknown), "no hint which of the two it was");
     assert!(why(&world, disabled).contains("disabled"));
-    assert!(world.logged("login of site \"oslo\"") && world.logged("there is no site \"nowhere\""), "{:#?}", world.log);
+    assert!(
+        world.logged("login of site \"oslo\"") && world.logged("there is no site \"nowhere\""),
+        "{:#?}",
+        world.log
+    );
     let status = world.server.status();
     assert!(status[0].last_failure.as_ref().is_some_and(|(_, why)| why.contains("password is wrong")));
     assert_eq!(status[1].state, State::Disabled);

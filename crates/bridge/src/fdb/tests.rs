@@ -49,7 +49,11 @@ fn a_full_database_keeps_what_it_has() {
     }
     assert_eq!(fdb.learn(SEGMENT, mac(50), session(0), 1), Learned::Full);
     assert!((0..50).all(|n| fdb.lookup(SEGMENT, mac(n)).is_some()));
-    assert_eq!(fdb.learn(SEGMENT, mac(7), session(1), 2), Learned::Moved(session(0)), "known ones still move");
+    assert_eq!(
+        fdb.learn(SEGMENT, mac(7), session(1), 2),
+        Learned::Moved(session(0)),
+        "known ones still move"
+    );
     assert_eq!(fdb.flush(|entry| entry.mac == mac(3)), 1);
     assert_eq!(fdb.learn(SEGMENT, mac(50), session(0), 2), Learned::New);
 }
@@ -58,8 +62,10 @@ fn a_full_database_keeps_what_it_has() {
 fn addresses_that_crowd_one_bucket_spill_over_and_come_back() {
     let fdb = Fdb::with_seed(4096, 1);
     let home = fdb.home(key_of(SEGMENT, mac(0)));
-    let crowd: Vec<u64> = (0..2_000_000).filter(|n| fdb.home(key_of(SEGMENT, mac(*n))) == home).take(60).collect();
-    let learned = crowd.iter().filter(|n| fdb.learn(SEGMENT, mac(**n), session(0), 1) == Learned::New).count();
+    let crowd: Vec<u64> =
+        (0..2_000_000).filter(|n| fdb.home(key_of(SEGMENT, mac(*n))) == home).take(60).collect();
+    let learned =
+        crowd.iter().filter(|n| fdb.learn(SEGMENT, mac(**n), session(0), 1) == Learned::New).count();
     assert_eq!(learned, SLOTS * REACH, "as many as its reach holds");
     assert_eq!(fdb.len(), learned);
     for n in &crowd[..learned] {

@@ -154,9 +154,16 @@ impl TlsConn {
     ///
     /// # Errors
     /// The handshake is not done.
-    pub fn export_secret(&self, label: &[u8], context: Option<&[u8]>, out: &mut [u8]) -> Result<(), rustls::Error> {
+    pub fn export_secret(
+        &self,
+        label: &[u8],
+        context: Option<&[u8]>,
+        out: &mut [u8],
+    ) -> Result<(), rustls::Error> {
         match &self.state {
-            State::Open { connection, .. } => connection.export_keying_material(out, label, context).map(drop),
+            State::Open { connection, .. } => {
+                connection.export_keying_material(out, label, context).map(drop)
+            }
             _ => Err(rustls::Error::HandshakeNotComplete),
         }
     }
@@ -220,7 +227,9 @@ impl TlsConn {
 
     /// One read of the handshake or of application data, then whatever is to be written.
     fn open(&mut self, events: &mut Vec<TlsEvent>) -> Result<Step, String> {
-        let State::Open { connection, fingerprint, announced } = &mut self.state else { return Ok(Step::Wait) };
+        let State::Open { connection, fingerprint, announced } = &mut self.state else {
+            return Ok(Step::Wait);
+        };
         flush(connection, &mut self.stream).map_err(|error| lost(&error, *announced))?;
         match connection.read_tls(&mut self.stream) {
             Ok(0) if *announced => return Err("the peer closed the TCP connection".into()),
@@ -310,7 +319,9 @@ fn accept(
 /// the server itself.
 fn check_handshake(connection: &Connection, own: Option<Fingerprint>) -> Result<Fingerprint, String> {
     if connection.alpn_protocol() != Some(ALPN) {
-        return Err("the peer did not agree on the protocol causeway/1 (ALPN): it is no Causeway server".into());
+        return Err(
+            "the peer did not agree on the protocol causeway/1 (ALPN): it is no Causeway server".into()
+        );
     }
     own.or_else(|| connection.peer_certificates()?.first().map(|certificate| fingerprint(certificate)))
         .ok_or_else(|| "the server showed no certificate".into())

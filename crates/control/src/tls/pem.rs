@@ -59,8 +59,9 @@ pub enum PemError {
 /// The file cannot be read, is damaged, or has no certificate.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let text = read(path)?;
-    let found: Vec<_> =
-        CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| damaged(path, &error))?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| damaged(path, &error))?;
     if found.is_empty() {
         return Err(PemError::Missing { path: path.into(), what: "certificate", label: "CERTIFICATE" });
     }

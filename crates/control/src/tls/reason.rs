@@ -34,14 +34,20 @@ fn describe_certificate(fault: &CertificateError) -> String {
         CertificateError::NotValidForNameContext { expected, presented } => format!(
             "{WHOSE} is for another name: expected {}, it is for {}",
             expected.to_str(),
-            if presented.is_empty() { "no name at all".into() } else { presented.join(", ").escape_debug().to_string() }
+            if presented.is_empty() {
+                "no name at all".into()
+            } else {
+                presented.join(", ").escape_debug().to_string()
+            }
         ),
         CertificateError::NotValidForName => format!("{WHOSE} is for another name"),
         CertificateError::UnknownIssuer => format!("{WHOSE} was issued by none of the configured CAs"),
         CertificateError::BadEncoding => format!("{WHOSE} cannot be read"),
         // A CA of the configured name but with another key, or a server without the certificate's key.
         CertificateError::BadSignature => {
-            format!("{WHOSE} has a wrong signature: not made by the configured CA, or not with the certificate's key")
+            format!(
+                "{WHOSE} has a wrong signature: not made by the configured CA, or not with the certificate's key"
+            )
         }
         CertificateError::Revoked => format!("{WHOSE} is revoked"),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {

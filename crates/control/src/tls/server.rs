@@ -75,7 +75,8 @@ impl ServerTls {
 /// Whether a client that checks validity would refuse the certificate now.
 fn validity_warning(path: &Path, der: &[u8], now: SystemTime) -> Result<Option<String>, PemError> {
     let (_, parsed) = X509Certificate::from_der(der).map_err(|error| unusable(path, &error.to_string()))?;
-    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let now =
+        now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     let validity = parsed.validity();
     let fault = if now > validity.not_after.timestamp() {
         format!("expired on {}", validity.not_after)

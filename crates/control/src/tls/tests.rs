@@ -219,7 +219,9 @@ fn a_certificate_that_does_not_verify_is_refused_with_the_reason() {
 #[test]
 fn a_client_without_our_alpn_gets_the_alert_and_no_session() {
     let pki = Pki::new();
-    for (offered, wanted) in [(vec![], "sent no ALPN"), (vec![b"h2".to_vec()], "no ALPN protocol that we speak")] {
+    for (offered, wanted) in
+        [(vec![], "sent no ALPN"), (vec![b"h2".to_vec()], "no ALPN protocol that we speak")]
+    {
         let mut tls = pki.by_authority();
         Arc::make_mut(&mut tls.config).alpn_protocols = offered;
         let (client, server) = Pair::failing(&tls, "hub.example", &pki.server);
@@ -243,7 +245,8 @@ fn a_server_without_our_alpn_is_no_causeway_server() {
 fn garbage_gets_a_reason_and_nothing_else() {
     let pki = Pki::new();
     let oversize = [&[22, 3, 1, 0xff, 0xff][..], &[0; 70_000]].concat();
-    let endless = [22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff].iter().copied().chain([0; 20_000]).collect::<Vec<u8>>();
+    let endless =
+        [22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff].iter().copied().chain([0; 20_000]).collect::<Vec<u8>>();
     for (bytes, wanted) in [
         (b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n".to_vec(), "not TLS"),
         (vec![0; 100_000], "not TLS"),

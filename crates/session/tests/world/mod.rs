@@ -203,7 +203,8 @@ impl World {
 
     pub fn step(&mut self) {
         self.now += STEP;
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.control).into_iter().partition(|m| m.0 <= self.now);
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.control).into_iter().partition(|m| m.0 <= self.now);
         self.control = later;
         for (_, to_server, tls, bytes) in due {
             let Some((at, conn)) = self.tls.get(&tls).copied() else { continue };
@@ -214,7 +215,8 @@ impl World {
             }
             self.outputs();
         }
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.wan).into_iter().partition(|p| p.0 <= self.now);
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.wan).into_iter().partition(|p| p.0 <= self.now);
         self.wan = later;
         for (_, Packet::Record { to_server, client, from, bytes }) in due {
             self.arrive(to_server, client, from, bytes);
@@ -293,7 +295,9 @@ impl World {
     fn outputs(&mut self) {
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::Send(ConnId(tls), bytes) => self.control.push((self.now + LATENCY, false, tls, bytes)),
+                Output::Send(ConnId(tls), bytes) => {
+                    self.control.push((self.now + LATENCY, false, tls, bytes))
+                }
                 Output::Close(ConnId(tls)) => {
                     if let Some((at, conn)) = self.tls.get(&tls).copied() {
                         // The last words arrive first.
@@ -367,7 +371,9 @@ impl World {
             Output::InstallTx(session, lane) => drop(self.spokes[at].plane.tx.insert(session.0, lane)),
             Output::RemoveRx(lane) => drop(self.spokes[at].plane.rx.remove(&lane)),
             Output::RemoveTx(session) => drop(self.spokes[at].plane.tx.remove(&session.0)),
-            Output::SendBlock(session, _, block) => self.seal(true, at, session, &[&[1], &block[..]].concat()),
+            Output::SendBlock(session, _, block) => {
+                self.seal(true, at, session, &[&[1], &block[..]].concat())
+            }
             Output::Log(_, text) => self.log.push(format!("client {at}: {text}")),
             Output::Changed(_) => {}
         }
@@ -375,7 +381,10 @@ impl World {
 
     pub fn is_up(&self, at: usize) -> bool {
         self.spokes[at].client.view().is_some_and(|view| view.peer.is_some())
-            && self.server.view(self.session_of(at)).is_some_and(|view| view.peer == Some(self.spokes[at].address))
+            && self
+                .server
+                .view(self.session_of(at))
+                .is_some_and(|view| view.peer == Some(self.spokes[at].address))
     }
 
     pub fn logged(&self, text: &str) -> bool {
