@@ -176,7 +176,7 @@ impl MbufPool {
         let pool =
             unsafe { dpdk_sys::rte_pktmbuf_pool_create(c_name.as_ptr(), count, CACHE, 0, room, ANY_SOCKET) };
         NonNull::new(pool).map(Self).ok_or_else(|| {
-            let need = u64::from(count) * (u64::from(room) + 256) >> 20;
+            let need = (u64::from(count) * (u64::from(room) + 256)) >> 20;
             Error::errno(format!("cannot make {count} packet buffers of {size} octets (about {need} MiB)"))
         })
     }

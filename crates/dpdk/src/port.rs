@@ -76,7 +76,7 @@ impl Port {
             )));
         }
         let eth = rte_eth_conf::default();
-        // SAFETY (all calls below): the port exists and belongs to this value alone; what is passed by
+        // SAFETY: for this and the calls below: the port exists and belongs to this value alone; what is passed by
         // reference lives through the call; the pool lives until the process ends.
         let code = unsafe { dpdk_sys::rte_eth_dev_configure(self.id, config.queues, config.queues, &eth) };
         if code != 0 {

@@ -115,10 +115,24 @@ impl TxLane {
 }
 
 #[cfg(test)]
-impl TxLane {
-    /// A lane whose next record has `number`.
-    pub(crate) fn at_number(mut self, number: u64) -> Self {
-        self.number = number;
-        self
+mod tests {
+    use super::*;
+    use crate::RxLane;
+
+    #[test]
+    fn numbers_go_on_over_32_bits_and_never_repeat() {
+        let id = LaneId::new(1).expect("24 bits");
+        let secret = || LaneSecret::new([1; 32]);
+        let mut tx = TxLane::new(id, Cipher::Aes128Gcm, secret(), KeyLimits::default(), Duration::ZERO);
+        let mut rx = RxLane::new(id, Cipher::Aes128Gcm, secret());
+        // The receiver follows in steps of less than half of the 32-bit space.
+        for number in [1 << 30, 1 << 31, 3 << 30, (1 << 32) - 1, 1 << 32, 5 << 30] {
+            tx.number = number;
+            let mut record = [0; OVERHEAD + 1];
+            assert_eq!(tx.seal(&mut record, Duration::ZERO), Ok(number));
+            assert_eq!(rx.open(&mut record).map(|opened| opened.number), Ok(number));
+        }
+        tx.number = u64::MAX;
+        assert_eq!(tx.seal(&mut [0; OVERHEAD], Duration::ZERO), Err(SealError::Exhausted));
     }
 }

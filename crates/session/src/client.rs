@@ -363,7 +363,7 @@ impl Client {
         let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, cipher };
         let made = epoch.rx_lanes(Direction::ServerToClient, &lanes).map_err(|error| error.to_string())?;
         conn.stage = Stage::Preparing { welcome, missing: lanes.iter().copied().collect(), lanes };
-        self.out.extend(made.into_iter().map(|lane| Output::InstallRx(SESSION, lane)));
+        self.out.extend(made.into_iter().map(|lane| Output::InstallRx(SESSION, Box::new(lane))));
         Ok(())
     }
 
@@ -386,7 +386,7 @@ impl Client {
         }
         let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, cipher };
         let lanes = epoch.tx_lanes(Direction::ClientToServer, tx, now).map_err(|error| error.to_string())?;
-        self.out.extend(lanes.into_iter().map(|lane| Output::InstallTx(SESSION, lane)));
+        self.out.extend(lanes.into_iter().map(|lane| Output::InstallTx(SESSION, Box::new(lane))));
         let peer = Some(SocketAddr::new(address, welcome.data_port));
         self.log_segments(&welcome.segments);
         match &mut self.link {

@@ -26,13 +26,9 @@ pub(crate) struct Epoch<'a> {
 }
 
 impl Epoch<'_> {
-    pub(crate) fn rx_lanes(
-        &self,
-        direction: Direction,
-        ids: &[LaneId],
-    ) -> Result<Vec<Box<RxLane>>, ExportFailed> {
+    pub(crate) fn rx_lanes(&self, direction: Direction, ids: &[LaneId]) -> Result<Vec<RxLane>, ExportFailed> {
         self.secrets(direction, ids)
-            .map(|lane| lane.map(|(id, secret)| Box::new(RxLane::new(id, self.cipher, secret))))
+            .map(|lane| lane.map(|(id, secret)| RxLane::new(id, self.cipher, secret)))
             .collect()
     }
 
@@ -41,10 +37,10 @@ impl Epoch<'_> {
         direction: Direction,
         ids: &[LaneId],
         now: Now,
-    ) -> Result<Vec<Box<TxLane>>, ExportFailed> {
+    ) -> Result<Vec<TxLane>, ExportFailed> {
         let limits = KeyLimits::default();
         self.secrets(direction, ids)
-            .map(|lane| lane.map(|(id, secret)| Box::new(TxLane::new(id, self.cipher, secret, limits, now))))
+            .map(|lane| lane.map(|(id, secret)| TxLane::new(id, self.cipher, secret, limits, now)))
             .collect()
     }
 

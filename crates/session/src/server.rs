@@ -109,7 +109,7 @@ struct Preparing {
     software: String,
     rx: Vec<LaneId>,
     missing: HashSet<LaneId>,
-    tx: Vec<Box<TxLane>>,
+    tx: Vec<TxLane>,
     segments: SegmentList,
 }
 
@@ -508,7 +508,7 @@ impl Server {
             tx,
             segments,
         }));
-        self.out.extend(made.into_iter().map(|lane| Output::InstallRx(index(site), lane)));
+        self.out.extend(made.into_iter().map(|lane| Output::InstallRx(index(site), Box::new(lane))));
         Ok(())
     }
 
@@ -523,7 +523,7 @@ impl Server {
         let Preparing { site: at, instance, cipher, software, rx, tx, segments, .. } = *preparing;
         conn.stage = Stage::Open { site: at };
         self.send(id, &Message::Opened(rx.clone()));
-        self.out.extend(tx.into_iter().map(|lane| Output::InstallTx(index(at), lane)));
+        self.out.extend(tx.into_iter().map(|lane| Output::InstallTx(index(at), Box::new(lane))));
         let name = self.params.sites[at].name.clone();
         let site = &mut self.sites[at];
         match &mut site.link {

@@ -8,7 +8,7 @@ pub struct Sum(u64);
 
 impl Sum {
     /// Adds `bytes`, padded with a zero octet when their number is odd. Only the last piece may be odd.
-    pub fn add(mut self, bytes: &[u8]) -> Self {
+    pub fn with(mut self, bytes: &[u8]) -> Self {
         let (words, rest) = bytes.as_chunks::<4>();
         for word in words {
             self.0 += u64::from(u32::from_be_bytes(*word));
@@ -31,8 +31,8 @@ impl Sum {
     /// different families have no pseudo-header: a bug of the caller, which yields a wrong sum.
     pub fn add_pseudo(self, src: IpAddr, dst: IpAddr, protocol: u8, len: u32) -> Self {
         let addresses = match (src, dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => self.add(&src.octets()).add(&dst.octets()),
-            (IpAddr::V6(src), IpAddr::V6(dst)) => self.add(&src.octets()).add(&dst.octets()),
+            (IpAddr::V4(src), IpAddr::V4(dst)) => self.with(&src.octets()).with(&dst.octets()),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => self.with(&src.octets()).with(&dst.octets()),
             _ => self,
         };
         addresses.add_word(u16::from(protocol)).add_word((len >> 16) as u16).add_word(len as u16)
@@ -50,7 +50,7 @@ impl Sum {
 
 /// The checksum of `bytes`; 0 when they hold a right checksum already.
 pub fn internet(bytes: &[u8]) -> u16 {
-    Sum::default().add(bytes).finish()
+    Sum::default().with(bytes).finish()
 }
 
 /// The checksum after one 16-bit word changed from `old` to `new` (RFC 1624 3, equation 3).

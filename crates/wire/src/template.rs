@@ -135,7 +135,7 @@ impl UdpTemplate {
             room[IPV6_PAYLOAD_LEN..][..2].copy_from_slice(&udp_len.to_be_bytes());
             let sum = Sum::default()
                 .add_pseudo(self.src.ip(), self.dst.ip(), PROTOCOL_UDP, u32::from(udp_len))
-                .add(&buf.data()[udp_at..])
+                .with(&buf.data()[udp_at..])
                 .finish();
             // RFC 8200 8.1: a computed 0 is sent as all ones.
             let sum = if sum == 0 { 0xffff } else { sum };
