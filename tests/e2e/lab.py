@@ -5,12 +5,13 @@
     host a11  VLAN 11 /         server                  client  lan1 - VLAN 111 ------------ host b11
 
 Tunnel 10 joins VLAN 10 at A with VNI 5010 at B, tunnel 11 joins VLAN 11 at A with VLAN 111 at B. Hosts
-and VTEP are the kernel's. Namespaces are called `cw<pid>-<name>`, files are in one directory below
+and VTEP are the kernel's. Namespaces are called `cw<pid>-<n>-<name>`, files are in one directory below
 /tmp; closing the lab removes both, and ends the processes that it started and no others.
 """
 
 import atexit
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -25,6 +26,7 @@ from netns import Namespace, sh, veth, vlan_interface
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DIRECTORIES = pathlib.Path("/tmp")
 DIRECTORY_PREFIX = "causeway-lab-"
+COUNT = itertools.count(1)  # labs of this process
 
 NAMESPACES = ("wan", "a", "a-lan", "a10", "a11", "b", "vtep", "b10", "b11")
 WAN_MTU = 1500
@@ -214,8 +216,9 @@ class Lab:
             raise SystemExit("network namespaces need root: try again with sudo")
         self.wan = wan
         self.binary = causeway_binary()
-        self.prefix = f"cw{os.getpid()}-"
-        self.directory = DIRECTORIES / f"{DIRECTORY_PREFIX}{os.getpid()}"
+        run = f"{os.getpid()}-{next(COUNT)}"
+        self.prefix = f"cw{run}-"
+        self.directory = DIRECTORIES / f"{DIRECTORY_PREFIX}{run}"
         self.namespaces = {}
         self.a = self.b = None
         self.kept = False

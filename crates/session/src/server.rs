@@ -1,12 +1,15 @@
 //! The hub's sessions: one for each site.
 
+mod parts;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bridge::SessionIndex;
-use record::{Cipher, LaneId, TxLane};
+use record::{Cipher, LaneId};
 
+use self::parts::{Conn, Preparing, Site, Stage};
 use crate::client::printable;
 use crate::epoch::{Direction, Epoch, LaneIds};
 use crate::framing::{Framer, frame};
@@ -61,62 +64,6 @@ pub struct Server {
     conns: BTreeMap<ConnId, Conn>,
     ids: LaneIds,
     out: VecDeque<Output>,
-}
-
-/// The changing part of a site.
-#[derive(Default)]
-struct Site {
-    link: Option<Link>,
-    instance: [u8; 16],
-    /// The connection that the present epoch came from, while it is open.
-    current: Option<ConnId>,
-    cipher: Option<Cipher>,
-    peer_segments: SegmentList,
-    software: String,
-    renewals: u64,
-    last_failure: Option<(Now, String)>,
-}
-
-struct Conn {
-    framer: Framer,
-    from: SocketAddr,
-    started: Now,
-    fingerprint: [u8; 32],
-    stage: Stage,
-}
-
-enum Stage {
-    /// TLS.
-    Handshake,
-    /// Waits for `login`.
-    Connected { binding: [u8; BINDING_LEN] },
-    /// `challenge` is sent. `site` is `None` for a name that does not exist.
-    Challenged { scram: Box<ServerScram>, site: Option<usize>, login: Login },
-    /// Authenticated, but another instance holds the site.
-    Conflict { site: usize, login: Login, last: Vec<u8>, asked: Now },
-    /// `welcome` is sent.
-    Welcomed { site: usize, instance: [u8; 16], cipher: Cipher, software: String },
-    /// The workers get their receive lanes.
-    Preparing(Box<Preparing>),
-    /// A session's control connection.
-    Open { site: usize },
-}
-
-struct Preparing {
-    site: usize,
-    instance: [u8; 16],
-    cipher: Cipher,
-    software: String,
-    rx: Vec<LaneId>,
-    missing: HashSet<LaneId>,
-    tx: Vec<TxLane>,
-    segments: SegmentList,
-}
-
-impl Stage {
-    fn is_authenticated(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::Welcomed { .. } | Self::Preparing(_) | Self::Open { .. })
-    }
 }
 
 impl Server {

@@ -1,0 +1,68 @@
+//! What a server keeps of each site and of each connection.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use record::{Cipher, LaneId, TxLane};
+
+use crate::framing::Framer;
+use crate::link::Link;
+use crate::message::{Login, SegmentList};
+use crate::scram::{BINDING_LEN, ServerScram};
+use crate::{ConnId, Now};
+
+/// The changing part of a site.
+#[derive(Default)]
+pub(super) struct Site {
+    pub(super) link: Option<Link>,
+    pub(super) instance: [u8; 16],
+    /// The connection that the present epoch came from, while it is open.
+    pub(super) current: Option<ConnId>,
+    pub(super) cipher: Option<Cipher>,
+    pub(super) peer_segments: SegmentList,
+    pub(super) software: String,
+    pub(super) renewals: u64,
+    pub(super) last_failure: Option<(Now, String)>,
+}
+
+pub(super) struct Conn {
+    pub(super) framer: Framer,
+    pub(super) from: SocketAddr,
+    pub(super) started: Now,
+    pub(super) fingerprint: [u8; 32],
+    pub(super) stage: Stage,
+}
+
+pub(super) enum Stage {
+    /// TLS.
+    Handshake,
+    /// Waits for `login`.
+    Connected { binding: [u8; BINDING_LEN] },
+    /// `challenge` is sent. `site` is `None` for a name that does not exist.
+    Challenged { scram: Box<ServerScram>, site: Option<usize>, login: Login },
+    /// Authenticated, but another instance holds the site.
+    Conflict { site: usize, login: Login, last: Vec<u8>, asked: Now },
+    /// `welcome` is sent.
+    Welcomed { site: usize, instance: [u8; 16], cipher: Cipher, software: String },
+    /// The workers get their receive lanes.
+    Preparing(Box<Preparing>),
+    /// A session's control connection.
+    Open { site: usize },
+}
+
+pub(super) struct Preparing {
+    pub(super) site: usize,
+    pub(super) instance: [u8; 16],
+    pub(super) cipher: Cipher,
+    pub(super) software: String,
+    pub(super) rx: Vec<LaneId>,
+    pub(super) missing: HashSet<LaneId>,
+    pub(super) tx: Vec<TxLane>,
+    pub(super) segments: SegmentList,
+}
+
+impl Stage {
+    pub(super) fn is_authenticated(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::Welcomed { .. } | Self::Preparing(_) | Self::Open { .. })
+    }
+}

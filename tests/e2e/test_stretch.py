@@ -1,0 +1,207 @@
+"""The real binary between kernel hosts: bad input on every port, floods, kills, decoding."""
+
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import pytest
+from scapy.all import ARP, IP, UDP, Dot1Q, Ether, Raw
+from scapy.layers.vxlan import VXLAN
+
+from lab import SERVER_ADDRESS, STRANGER_ADDRESS, Lab
+from tools import Capture, inject, is_record, ping_times, pinging
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "decoder"))
+from decoder import decode  # noqa: E402
+
+HOST = "02:00:00:00:00:77"
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+
+
+def counted(appliance, name, act, at_least=1):
+    """Runs `act` and waits until the counter has grown."""
+    before = appliance.drops()[name]
+    act()
+    deadline = time.monotonic() + 3
+    while appliance.drops()[name] < before + at_least:
+        assert time.monotonic() < deadline, f"{name} is {appliance.drops()[name]}, was {before}"
+        time.sleep(0.02)
+
+
+def works(lab):
+    return len(ping_times(lab["a10"], "10.10.0.2", count=3)) == 3 and len(ping_times(lab["b11"], "10.11.0.1", count=3)) == 3
+
+
+def vxlan(inner, flags=8, vni=5010):
+    return (Ether() / IP(src="10.20.0.2", dst="10.20.0.1") / UDP(sport=50000, dport=4789)
+            / VXLAN(flags=flags, vni=vni) / inner)
+
+
+LAN_CASES = [
+    ("unknown_vlan", Ether(src=HOST, dst=BROADCAST) / Dot1Q(vlan=99) / Raw(b"x" * 50)),
+    ("untagged_not_attached", Ether(src=HOST, dst=BROADCAST) / Raw(b"x" * 50)),
+    ("source_multicast", Ether(src="03:00:00:00:00:01", dst=BROADCAST) / Dot1Q(vlan=10) / Raw(b"x" * 50)),
+    ("source_zero", Ether(src="00:00:00:00:00:00", dst=BROADCAST) / Dot1Q(vlan=10) / Raw(b"x" * 50)),
+    ("reserved_mac", Ether(src=HOST, dst="01:80:c2:00:00:0e") / Dot1Q(vlan=10) / Raw(b"x" * 50)),
+]
+
+
+@pytest.mark.parametrize("name, frame", LAN_CASES, ids=[case[0] for case in LAN_CASES])
+def test_lan_frames_that_do_not_fit(lab, name, frame):
+    # Onto the cable of the trunk itself: the bridge at site A would drop some of these.
+    counted(lab.a, name, lambda: inject(lab["a-lan"], "trunk", [frame]))
+
+
+VXLAN_CASES = [
+    ("vxlan_bad_flags", vxlan(Ether(src=HOST, dst=BROADCAST) / Raw(b"x" * 50), flags=0)),
+    ("vxlan_unknown_vni", vxlan(Ether(src=HOST, dst=BROADCAST) / Raw(b"x" * 50), vni=9)),
+    ("vxlan_inner_runt", vxlan(Raw(b"x" * 9))),
+]
+
+
+@pytest.mark.parametrize("name, frame", VXLAN_CASES, ids=[case[0] for case in VXLAN_CASES])
+def test_vxlan_that_does_not_fit(lab, name, frame):
+    frame.dst, frame.src = lab["b"].mac("lan0"), lab["vtep"].mac("eth0")
+    counted(lab.b, name, lambda: inject(lab["vtep"], "eth0", [frame]))
+
+
+def test_double_tags_cross(lab):
+    """The inner tag is payload: what has VLAN 10 outside and 77 inside arrives with 77."""
+    frame = Ether(src=HOST, dst=BROADCAST) / Dot1Q(vlan=10) / Dot1Q(vlan=77) / Raw(b"double-tagged-frame" * 3)
+    with Capture(lab["b10"], "eth0", lab.directory / "double.pcap") as capture:
+        inject(lab["a-lan"], "trunk", [frame])
+    found = capture.having(b"double-tagged-frame")
+    assert [bytes(f[12:16]).hex() for f in found] == ["8100004d"]
+
+
+def stranger(lab, payload, port=443):
+    packet = (Ether(dst=lab["a"].mac("eth0"), src=lab["wan"].mac("br0"))
+              / IP(src=STRANGER_ADDRESS["ipv4"], dst=SERVER_ADDRESS["ipv4"]) / UDP(sport=4000, dport=port) / Raw(payload))
+    return packet
+
+
+def test_wan_datagrams_that_do_not_fit(lab):
+    for name, payload in [("record_short", b"x" * 20), ("record_type", b"\x20" + b"x" * 40),
+                          ("no_such_lane", b"\x10\xff\xff\xff" + b"x" * 40)]:
+        counted(lab.a, name, lambda: inject(lab["wan"], "br0", [stranger(lab, payload)]))
+
+
+def test_replayed_and_forged_records(lab):
+    with Capture(lab["wan"], "a", lab.directory / "replay.pcap") as capture:
+        assert works(lab)
+    to_a = bytes.fromhex(lab["a"].mac("eth0").replace(":", ""))
+    records = [frame for frame in capture.frames if is_record(frame) and frame[:6] == to_a]
+    assert records
+    counted(lab.a, "replayed", lambda: inject(lab["wan"], "b", []) or inject(lab["wan"], "a", records), len(records) - 1)
+    forged = [frame[:-1] + bytes([frame[-1] ^ 1]) for frame in records]
+    # A forged copy with a number that was seen is a replay; with a new number it is not authentic.
+    fresh = [frame[:46] + bytes([frame[46] ^ 0x00, frame[47] ^ 0x10]) + frame[48:] for frame in forged]
+    counted(lab.a, "not_authentic", lambda: inject(lab["wan"], "a", fresh))
+    assert works(lab)
+
+
+def test_a_flood_of_random_datagrams(lab):
+    script = pathlib.Path(__file__).with_name("inject.py")
+    with pinging(lab["a10"], "10.10.0.2") as pings:
+        answers = lab["wan"].run("/usr/bin/python3", script, "datagrams", SERVER_ADDRESS["ipv4"], 443, 100_000, 1)
+    assert int(answers) == 0, "silence towards strangers"
+    assert pings["received"] >= 0.97 * pings["sent"], pings
+
+
+def test_garbage_on_the_control_port(lab):
+    """The script runs in the WAN's namespace: garbage, and half-open connections by the hundred."""
+    script = f"""
+import socket
+def connect():
+    return socket.create_connection(("{SERVER_ADDRESS['ipv4']}", 443), timeout=3)
+with connect() as s:
+    s.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
+    while s.recv(4096): pass
+held = [connect() for _ in range(300)]
+print("held", len(held))
+import time; time.sleep(1)
+"""
+    with pinging(lab["a11"], "10.11.0.2") as pings:
+        for alpn in ((), ("-alpn", "h2")):
+            told = lab["wan"].run("sh", "-c", f"openssl s_client -connect {SERVER_ADDRESS['ipv4']}:443 {' '.join(alpn)} 2>&1",
+                                  input="", check=False)
+            assert "alert number 120" in told, told
+        lab["wan"].run("/usr/bin/python3", "-c", script)
+    assert pings["received"] >= 0.97 * pings["sent"], pings
+    assert lab.a.running() and "what the peer sends is not TLS" in lab.a.log()
+    assert "too many connections that have not logged in" in lab.a.log()
+
+
+def test_mac_tables_know_who_is_where(lab):
+    assert works(lab)
+    assert lab.a.macs()["servers", lab["b10"].mac("eth0")] == "site branch"
+    assert lab.b.macs()["servers", lab["b10"].mac("eth0")] == "underlay VNI 5010 at 10.20.0.2"
+
+
+def test_the_client_is_killed_and_comes_back(lab):
+    lab.b.kill()
+    began = time.monotonic()
+    lab.b.start()
+    lab.wait_up()
+    assert works(lab)
+    assert time.monotonic() - began < 10
+
+
+def test_a_wrong_password_is_told_where_it_may_be_known(lab):
+    lab.b.stop()
+    lab.write_configs(password="wrong")
+    try:
+        lab.b.start()
+        deadline = time.monotonic() + 5
+        while "the password is wrong" not in lab.a.log() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        site = lab.a.show("service", "l2vpn")["sites"][0]
+        assert "the password is wrong" in site["last_failure"]
+        told = lab.b.show("service", "l2vpn")["sites"][0]["last_failure"]
+        assert "user or password is wrong" in told
+    finally:
+        lab.b.stop()
+        lab.write_configs()
+        lab.b.start()
+        lab.wait_up()
+    assert works(lab)
+
+
+def test_sigterm_ends_in_order(lab):
+    assert lab.b.stop(signal.SIGTERM) < 2.0
+    assert lab.b.process.returncode == 0
+    assert "shutting down" in lab.a.show("service", "l2vpn")["sites"][0]["last_failure"]
+    lab.b.start()
+    lab.wait_up()
+
+
+def test_the_wan_decodes_to_the_frames_that_were_sent():
+    """A second implementation, written from the specification, reads a capture of the WAN."""
+    keylog = pathlib.Path(f"/tmp/causeway-keys-{os.getpid()}")
+    os.environ["SSLKEYLOGFILE"] = str(keylog)
+    try:
+        with Lab() as lab, Capture(lab["wan"], "a", lab.directory / "wan.pcap") as _:
+            lab.start()
+            assert works(lab)
+            sent = [bytes(Ether(src=HOST, dst=BROADCAST) / ARP() / Raw(bytes([n]) * (40 + 61 * n))) for n in range(24)]
+            tagged = [frame[:12] + bytes.fromhex("8100000a") + frame[12:] for frame in sent]
+            inject(lab["a-lan"], "trunk", tagged)
+            time.sleep(0.7)
+            inner, damaged = decode(lab.directory / "wan.pcap", keylog)
+    finally:
+        del os.environ["SSLKEYLOGFILE"]
+        keylog.unlink(missing_ok=True)
+    assert damaged == 0
+    found = [frame for _, tunnel, frame in inner if tunnel == 10 and frame[6:12] == sent[0][6:12]]
+    assert found == sent
+
+
+def test_ipv6_wan():
+    with Lab(wan="ipv6") as lab, Capture(lab["wan"], "a", lab.directory / "wan.pcap") as capture:
+        lab.start()
+        assert works(lab)
+        assert len(ping_times(lab["a10"], "10.10.0.2", size=1472, dont_fragment=True)) == 5
+        assert lab.b.show("service", "l2vpn")["sites"][0]["peer"].startswith("[fd00::1]")
+    assert capture is not None
