@@ -13,7 +13,7 @@ RUN cargo build --release --locked -p causeway
 
 FROM debian:bookworm-slim
 COPY dpdk-build /tmp/dpdk-build
-RUN /tmp/dpdk-build/install.sh runtime && rm -rf /tmp/dpdk-build /var/lib/apt/lists/*
+RUN /tmp/dpdk-build/install.sh run && rm -rf /tmp/dpdk-build /var/lib/apt/lists/*
 COPY --from=builder /src/target/release/causeway /usr/bin/causeway
 COPY appliance-config /etc/causeway/examples
 EXPOSE 443/tcp 443/udp

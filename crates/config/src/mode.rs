@@ -106,8 +106,8 @@ pub enum Cipher {
 }
 
 pub(crate) fn read(root: &Table<'_>, segments: &[Segment], directory: &Path) -> Option<Mode> {
-    let mode = root.required("mode", root.string("mode"))?;
     let (server_table, client_table) = (root.table_or_empty("server"), root.table_or_empty("client"));
+    let mode = root.required("mode", root.string("mode"))?;
     let (chosen, other, other_name) = match mode.value.as_str() {
         "server" => (&server_table, &client_table, "client"),
         "client" => (&client_table, &server_table, "server"),

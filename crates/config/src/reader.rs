@@ -142,6 +142,11 @@ impl<'a> Table<'a> {
         self.document.fault(at.unwrap_or(self.at), key, problem.into());
     }
 
+    /// Whether `key` stands in the file, good or bad.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
     /// A key that has to be there.
     pub(crate) fn required<T>(&self, key: &str, found: Option<T>) -> Option<T> {
         if found.is_none() && self.value(key).is_none() {

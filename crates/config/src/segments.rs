@@ -139,6 +139,11 @@ fn attachment(table: &Table<'_>, ports: &[Port]) -> Option<Attachment> {
     let vlan = table.number("vlan", u64::from(VlanId::MIN)..=u64::from(VlanId::MAX));
     let vni = table.number("vni", u64::from(Vni::MIN)..=u64::from(Vni::MAX));
     let untagged = table.boolean("untagged");
+    // What cannot be read has been told already.
+    let unread = |key, read: bool| table.has(key) && !read;
+    let told = unread("vlan", vlan.is_some())
+        || unread("vni", vni.is_some())
+        || unread("untagged", untagged.is_some());
     let encaps: Vec<Encap> = [
         vlan.and_then(|found| VlanId::new(found.value as u16)).map(Encap::Vlan),
         vni.and_then(|found| Vni::new(found.value as u32)).map(Encap::Vxlan),
@@ -162,7 +167,9 @@ fn attachment(table: &Table<'_>, ports: &[Port]) -> Option<Attachment> {
         return None;
     }
     let [encap] = encaps[..] else {
-        table.fault(None, "", "needs exactly one of vlan = ID, vni = ID and untagged = true");
+        if !told {
+            table.fault(None, "", "needs exactly one of vlan = ID, vni = ID and untagged = true");
+        }
         return None;
     };
     if matches!(encap, Encap::Vxlan(_)) && ports[index].vtep.is_none() {
