@@ -88,11 +88,15 @@ impl Server {
         self.out.pop_front()
     }
 
-    /// A TCP connection was accepted. False: there are too many that have not logged in; drop it.
+    /// A TCP connection was accepted. False: too many have not logged in, of all or of this address; drop it.
     #[must_use]
     pub fn accepted(&mut self, now: Now, conn: ConnId, from: SocketAddr) -> bool {
-        let half_open = self.conns.values().filter(|conn| !conn.stage.is_authenticated()).count();
-        if half_open >= self.params.max_half_open {
+        let half_open = self.conns.values().filter(|conn| !conn.stage.is_authenticated());
+        let all = half_open.clone().count();
+        // One source cannot take all the places. Sites behind one address of a NAT share a quarter.
+        let of_source = half_open.filter(|conn| conn.from.ip() == from.ip()).count();
+        let most_of_source = (self.params.max_half_open / 4).max(1);
+        if all >= self.params.max_half_open || of_source >= most_of_source {
             return false;
         }
         let (framer, stage) = (Framer::default(), Stage::Handshake);

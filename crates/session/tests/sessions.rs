@@ -6,7 +6,7 @@ mod world;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use session::State;
+use session::{ConnId, State};
 use world::*;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -160,4 +160,17 @@ fn a_shutdown_is_known_at_once() {
     world.run(Duration::from_millis(100));
     assert_eq!(world.server.status()[0].state, State::Down);
     assert!(world.logged("shutting down"));
+}
+
+#[test]
+fn a_stranger_with_many_connections_keeps_nobody_out() {
+    let mut world = World::new(13, &["oslo"]);
+    let stranger = "203.0.113.66:999".parse().expect("an address");
+    let now = world.now;
+    let taken = (1000..1100).filter(|id| world.server.accepted(now, ConnId(*id), stranger)).count();
+    assert_eq!(taken, 2, "a quarter of eight");
+    let oslo = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)), "{:#?}", world.log);
+    world.run(Duration::from_secs(6));
+    assert!(world.logged("the login took too long"));
 }
