@@ -1,6 +1,7 @@
 """`./dev demo`: stretches two segments between two sites and checks that it is true.
 
     demo.py           builds the lab, checks, removes it; exit 0 only if every check holds
+    demo.py --no-limits   the same, but figures that depend on the machine's speed are only shown
     demo.py --keep    leaves it up and says how to walk into it
     demo.py --down    removes what --keep left
 """
@@ -35,7 +36,8 @@ SEGMENTS = {
 class Table:
     """Checks as they are made: printed at once, and counted."""
 
-    def __init__(self):
+    def __init__(self, limits=True):
+        self.limits = limits
         self.failed = 0
         self.began = time.monotonic()
 
@@ -46,6 +48,10 @@ class Table:
         self.failed += not holds
         mark = "ok" if holds else "FAILED"
         print(f"    {what:<44} {measured:<34} {mark}", flush=True)
+
+    def figure(self, what, measured, holds):
+        """A row whose limit depends on how fast and how busy the machine is."""
+        self.row(what, measured, holds or not self.limits)
 
     def end(self):
         verdict = "every check holds" if not self.failed else f"{self.failed} CHECKS FAILED"
@@ -59,8 +65,9 @@ def check_ping(lab, table):
             times = ping_times(lab[host], address, count=5)
             table.row(f"{what}, {arrow}", f"{len(times)} of 5 answered", len(times) == 5)
         times = ping_times(lab[f"a{number}"], right, count=200, interval=0.01)
-        table.row(f"{what}, median of 200", f"{median(times):.3f} ms (at most {PING_MS})",
-                  len(times) == 200 and median(times) <= PING_MS)
+        table.row(f"{what}, 200 in a row", f"{len(times)} answered", len(times) == 200)
+        table.figure(f"{what}, median of 200", f"{median(times):.3f} ms (at most {PING_MS})",
+                     median(times) <= PING_MS)
 
 
 def check_wan(lab, table):
@@ -116,9 +123,9 @@ def check_throughput(lab, table):
     for arrow, options in (("A to B", ()), ("B to A", ("-R",))):
         end = iperf(lab["b10"], lab["a10"], "10.10.0.2", *options)
         rate = end["sum_received"]["bits_per_second"] / 1e9
-        table.row(f"TCP, {arrow}", f"{rate:.2f} Gbit/s (at least {TCP_GBITS})", rate >= TCP_GBITS)
+        table.figure(f"TCP, {arrow}", f"{rate:.2f} Gbit/s (at least {TCP_GBITS})", rate >= TCP_GBITS)
     end = iperf(lab["b10"], lab["a10"], "10.10.0.2", "-u", "-b", f"{UDP_MBITS}M", "-l", 1400)["sum"]
-    table.row(f"UDP, {UDP_MBITS} Mbit/s offered, A to B",
+    table.figure(f"UDP, {UDP_MBITS} Mbit/s offered, A to B",
               f"{end['lost_percent']:.2f} % lost (at most {UDP_LOSS_PERCENT:g})",
               end["lost_percent"] <= UDP_LOSS_PERCENT)
 
@@ -126,7 +133,7 @@ def check_throughput(lab, table):
 def check_idle(lab, table):
     table.title("idle")
     for site, percent in zip("AB", cpu_percent((lab.a, lab.b))):
-        table.row(f"processor use of {site}", f"{percent:.1f} % (at most {IDLE_CPU_PERCENT:g})",
+        table.figure(f"processor use of {site}", f"{percent:.1f} % (at most {IDLE_CPU_PERCENT:g})",
                   percent <= IDLE_CPU_PERCENT)
 
 
@@ -183,12 +190,13 @@ def main():
     parser = argparse.ArgumentParser(description="Two sites, one network: the demo.")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     parser.add_argument("--down", action="store_true", help="remove labs that were left up")
+    parser.add_argument("--no-limits", action="store_true", help="show speeds without judging them")
     arguments = parser.parse_args()
     if arguments.down:
         print(f"{remove_abandoned()} removed")
         return 0
 
-    table = Table()
+    table = Table(limits=not arguments.no_limits)
     with Lab() as lab:
         print("\n  Causeway: two sites, one network")
         table.title("session")
