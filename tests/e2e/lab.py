@@ -48,12 +48,12 @@ socket = "{socket}"
 [[port]]
 name = "trunk0"
 role = "trunk"
-device = "af_packet:lan0"
+device = "kernel:lan0"
 
 [[port]]
 name = "wan"
 role = "uplink"
-device = "af_packet:eth0"
+device = "kernel:eth0"
 
 [[segment]]
 name = "servers"
@@ -92,7 +92,7 @@ socket = "{socket}"
 [[port]]
 name = "underlay"
 role = "trunk"
-device = "af_packet:lan0"
+device = "kernel:lan0"
 mtu = {underlay_mtu}
 [port.vtep]
 local = "10.20.0.1"
@@ -101,12 +101,12 @@ remotes = ["10.20.0.2"]
 [[port]]
 name = "trunk1"
 role = "trunk"
-device = "af_packet:lan1"
+device = "kernel:lan1"
 
 [[port]]
 name = "wan"
 role = "uplink"
-device = "af_packet:eth0"
+device = "kernel:eth0"
 
 [[segment]]
 name = "servers"

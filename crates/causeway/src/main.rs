@@ -6,6 +6,7 @@
 mod cert;
 mod logging;
 mod passwd;
+mod ports;
 mod run;
 mod show;
 mod start;

@@ -41,6 +41,8 @@ pub enum Device {
     Vdev(String),
     /// A Linux interface, by way of DPDK's `net_af_packet`, whose arguments we choose.
     AfPacket(String),
+    /// A Linux interface, by packet sockets of our own that take and give super-frames.
+    Kernel(String),
 }
 
 /// A local VXLAN tunnel end point (RFC 7348).
@@ -108,7 +110,7 @@ fn port(table: &Table<'_>) -> Option<Port> {
                 "device",
                 format!(
                     "{:?} is neither a PCI address (\"0000:03:00.0\"), nor a DPDK virtual device \
-                     (\"net_memif0,...\"), nor \"af_packet:INTERFACE\"",
+                     (\"net_memif0,...\"), nor \"kernel:INTERFACE\", nor \"af_packet:INTERFACE\"",
                     found.value
                 ),
             );
@@ -121,7 +123,7 @@ fn port(table: &Table<'_>) -> Option<Port> {
     let vtep = if vtep_table.is_present() { vtep(&vtep_table) } else { None };
     let (name, role, device) = (name?.value, role?, device?);
     let interface = interface.or_else(|| match &device {
-        Device::AfPacket(interface) => Some(interface.clone()),
+        Device::AfPacket(interface) | Device::Kernel(interface) => Some(interface.clone()),
         Device::Vdev(text) => text.split(',').find_map(|part| part.strip_prefix("iface=")).map(Into::into),
         Device::Pci(_) => None,
     });
@@ -139,8 +141,12 @@ fn port(table: &Table<'_>) -> Option<Port> {
 }
 
 fn device(text: &str) -> Option<Device> {
-    if let Some(interface) = text.strip_prefix("af_packet:") {
-        return (!interface.is_empty()).then(|| Device::AfPacket(interface.into()));
+    for (prefix, kind) in
+        [("kernel:", Device::Kernel as fn(String) -> Device), ("af_packet:", Device::AfPacket)]
+    {
+        if let Some(interface) = text.strip_prefix(prefix) {
+            return (!interface.is_empty()).then(|| kind(interface.into()));
+        }
     }
     if text.starts_with("net_") || text.starts_with("eth_") {
         return Some(Device::Vdev(text.into()));

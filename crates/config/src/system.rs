@@ -31,7 +31,7 @@ pub struct System {
 pub enum Idle {
     /// Poll on.
     Spin,
-    /// Sleep so long between polls.
+    /// Sleep between polls, at most so long.
     Adaptive(Duration),
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
         None
     });
     let number = |key, range, default| table.number(key, range).map_or(default, |found| found.value);
-    let sleep = Duration::from_micros(number("idle_sleep_us", 1..=10_000, 50));
+    let sleep = Duration::from_micros(number("idle_sleep_us", 3..=10_000, 150));
     let idle = match table.string("idle") {
         None => Idle::Adaptive(sleep),
         Some(found) => match found.value.as_str() {

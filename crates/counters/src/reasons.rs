@@ -58,6 +58,8 @@ reasons! {
     VxlanUnknownVtep, "vxlan_unknown_vtep", Lan, "From a VTEP that is not configured, or is being learned at this moment.";
     Multisegment, "multisegment", Lan, "Received in several buffers: the port's MTU is larger than the buffers.";
 
+    SuperFrame, "super_frame", Lan, "A super-frame of the kernel that does not parse, on a kernel port.";
+
     SourceMulticast, "source_multicast", Bridge, "The source address is a group address, which no station has.";
     SourceZero, "source_zero", Bridge, "The source address is zero, which no station has.";
     ReservedMac, "reserved_mac", Bridge, "To 01-80-C2-00-00-0x (spanning tree, LACP, LLDP), which bridges do not forward.";

@@ -104,6 +104,8 @@ impl Received {
             self.frames[index] = match tag {
                 Some(tag) if len >= ADDRESSES => {
                     memory[ADDRESSES..ADDRESSES + TAG_LEN].copy_from_slice(&tag);
+                    // The kernel counts without the tag that it took out.
+                    self.vnets[index] = self.vnets[index].moved_by(TAG_LEN as u16);
                     (0, len + TAG_LEN)
                 }
                 _ => {

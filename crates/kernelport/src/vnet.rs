@@ -82,6 +82,11 @@ impl VnetHeader {
         }
     }
 
+    /// The header of the same frame with `octets` more before its transport header: a VLAN tag that was put back.
+    pub(crate) fn moved_by(self, octets: u16) -> Self {
+        Self { csum_start: self.csum_start.saturating_add(octets), ..self }
+    }
+
     /// The checksum that the receiver has to finish.
     pub fn partial(&self) -> Option<Partial> {
         (self.flags & NEEDS_CSUM != 0)

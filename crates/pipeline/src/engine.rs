@@ -16,7 +16,7 @@ use crate::send::TxSessions;
 use crate::tables::{PortIndex, PortRole, Tables};
 
 /// Most packets that one poll of a queue takes.
-pub const BURST: usize = 32;
+pub const BURST: usize = 64;
 
 /// How often [`Engine::housekeeping`] wants to be called.
 pub const HOUSEKEEPING: Duration = Duration::from_millis(100);

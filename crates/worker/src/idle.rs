@@ -3,38 +3,57 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Empty polls in a row before an adaptive worker sleeps.
-const EMPTY_POLLS: u32 = 64;
+use arrayvec::ArrayVec;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
-/// Sleeps in a row after which they become three times as long: traffic that pauses for some 25 ms can bear another 100 us.
+use crate::PortQueues;
+
+/// Empty polls in a row before an adaptive worker sleeps: a poll of memory costs little, one of the kernel a system call.
+const EMPTY_POLLS: u32 = 64;
+const EMPTY_KERNEL_POLLS: u32 = 8;
+
+/// Sleeps in a row after which they become three times as long: traffic that pauses for some 25 ms can bear the whole bound.
 const SHORT_SLEEPS: u32 = 400;
+
+/// How long a worker waits for kernel ports, which wake it: only orders of the control thread wait so long.
+const KERNEL_WAIT: Duration = Duration::from_millis(1);
+
+/// Most kernel ports that are waited for.
+const MAX_WAITED: usize = 32;
 
 /// What to do when there is nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdlePolicy {
     /// Poll on: for cores that do nothing else.
     Spin,
-    /// After some empty polls sleep this long between polls, and three times as long when there is nothing to do for a
-    /// while: for machines with few cores.
+    /// After some empty polls sleep between polls, never longer than this: for machines with few cores. A frame on a
+    /// kernel port ends the sleep at once.
     Adaptive(Duration),
 }
 
 /// Counts empty polls and sleeps when the policy says so.
 pub(crate) struct Idle {
     policy: IdlePolicy,
+    patience: u32,
+    /// Whether every port wakes a worker that waits for it.
+    all_wake: bool,
     empty: u32,
     sleeps: u32,
 }
 
 impl Idle {
-    pub(crate) fn new(policy: IdlePolicy) -> Self {
+    pub(crate) fn new(policy: IdlePolicy, queues: &[PortQueues]) -> Self {
         if matches!(policy, IdlePolicy::Adaptive(_)) {
             // The default slack of 50 us would double the sleep. Not being allowed to is no harm.
             if let Err(error) = nix::sys::prctl::set_timerslack(1) {
                 tracing::debug!(%error, "cannot set the timer slack");
             }
         }
-        Self { policy, empty: 0, sleeps: 0 }
+        let kernel = queues.iter().filter(|queue| queue.kernel().is_some()).count();
+        let patience = if kernel > 0 { EMPTY_KERNEL_POLLS } else { EMPTY_POLLS };
+        let all_wake = kernel == queues.len() && kernel <= MAX_WAITED;
+        Self { policy, patience, all_wake, empty: 0, sleeps: 0 }
     }
 
     /// Something was done in this round.
@@ -44,11 +63,18 @@ impl Idle {
     }
 
     /// Nothing was done in this round. Returns whether it slept.
-    pub(crate) fn idle(&mut self) -> bool {
+    pub(crate) fn idle(&mut self, queues: &[PortQueues]) -> bool {
         match self.policy {
-            IdlePolicy::Adaptive(pause) if self.empty >= EMPTY_POLLS => {
+            IdlePolicy::Adaptive(bound) if self.empty >= self.patience => {
                 self.sleeps = self.sleeps.saturating_add(1);
-                sleep(if self.sleeps > SHORT_SLEEPS { 3 * pause } else { pause });
+                let pause = if self.all_wake {
+                    KERNEL_WAIT
+                } else if self.sleeps > SHORT_SLEEPS {
+                    bound
+                } else {
+                    bound / 3
+                };
+                wait(queues, pause);
                 true
             }
             _ => {
@@ -58,4 +84,16 @@ impl Idle {
             }
         }
     }
+}
+
+/// Sleeps until `pause` is over or a kernel port has a frame.
+fn wait(queues: &[PortQueues], pause: Duration) {
+    let kernel = queues.iter().filter_map(PortQueues::kernel).take(MAX_WAITED);
+    let mut fds: ArrayVec<PollFd<'_>, MAX_WAITED> =
+        kernel.map(|rx| PollFd::new(rx.fd(), PollFlags::POLLIN)).collect();
+    if fds.is_empty() {
+        return sleep(pause);
+    }
+    // Whatever it says, all queues are polled next.
+    let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(pause)), None);
 }

@@ -8,6 +8,7 @@
 
 mod idle;
 mod poll;
+mod queue;
 mod sink;
 
 use std::io;
@@ -20,22 +21,12 @@ use arc_swap::ArcSwap;
 use bridge::Fdb;
 use counters::CoreCounters;
 use crossbeam::channel::{Receiver, Sender};
-use dpdk::{MbufPool, RxQueue, TxQueue};
+use dpdk::MbufPool;
 use pipeline::command::{Command, Event};
-use pipeline::tables::{PortIndex, Tables};
+use pipeline::tables::Tables;
 
 pub use idle::IdlePolicy;
-
-/// One worker's queues of one port.
-#[derive(Debug)]
-pub struct PortQueues {
-    /// The port.
-    pub port: PortIndex,
-    /// The queue it receives on.
-    pub rx: RxQueue,
-    /// The queue it sends on.
-    pub tx: TxQueue,
-}
+pub use queue::{PortQueues, Queues};
 
 /// What a worker works with.
 pub struct WorkerParams {
@@ -66,7 +57,6 @@ pub struct WorkerParams {
 }
 
 /// A running worker. Dropping it without [`Worker::stop`] leaves the thread running.
-#[derive(Debug)]
 pub struct Worker {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<PortQueues>>,

@@ -7,10 +7,9 @@ use arc_swap::Cache;
 use arrayvec::ArrayVec;
 use dpdk::{Mbuf, ThreadRegistration};
 use pipeline::{BURST, Engine, HOUSEKEEPING, Now, View};
-use wire::buf::PacketBuf;
 
 use crate::idle::Idle;
-use crate::sink::PortSink;
+use crate::sink::{PortSink, octets_of};
 use crate::{PortQueues, WorkerParams};
 
 /// Most orders carried out between two bursts, so that a long list does not hold traffic up.
@@ -24,7 +23,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         idle,
         start,
         mut queues,
-        pool,
+        mut pool,
         max_sessions,
         tables,
         fdb,
@@ -39,8 +38,8 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         tracing::warn!(worker = index, %error, "runs without a buffer cache");
     }
     let mut tables = Cache::new(tables);
-    let mut engine = Engine::new(pool, max_sessions, events);
-    let mut idle = Idle::new(idle);
+    let mut engine = Engine::new(pool.clone(), max_sessions, events);
+    let mut idle = Idle::new(idle, &queues);
     let mut waiting: Vec<ArrayVec<Mbuf, BURST>> = queues.iter().map(|_| ArrayVec::new()).collect();
     let mut burst: ArrayVec<Mbuf, BURST> = ArrayVec::new();
     let mut tidied = Duration::ZERO;
@@ -58,7 +57,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         }
         for slot in 0..queues.len() {
             let port = queues[slot].port;
-            let received = queues[slot].rx.burst(&mut burst);
+            let received = queues[slot].receive(&mut pool, &counters, &mut burst);
             if received == 0 {
                 continue;
             }
@@ -66,9 +65,8 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
             counters.poll.frames.add(received as u64);
             if let Some(counters) = counters.ports.get(port.index()) {
                 counters.rx_frames.add(received as u64);
-                counters.rx_octets.add(burst.iter().map(|buf| buf.len() as u64).sum());
+                counters.rx_octets.add(octets_of(&burst));
             }
-            drop_scattered(&mut burst, &counters);
             let mut sink = PortSink::new(&mut queues, &mut waiting, &counters);
             engine.burst(view, &mut sink, port, &mut burst);
         }
@@ -79,7 +77,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
             sink.flush();
             counters.poll.busy_polls.add(1);
             idle.busy();
-        } else if idle.idle() {
+        } else if idle.idle(&queues) {
             counters.poll.sleeps.add(1);
         }
         if now >= tidied + HOUSEKEEPING {
@@ -88,15 +86,6 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         }
     }
     queues
-}
-
-/// The pipeline works on packets in one piece. Others come only from a port whose MTU is larger than our buffers.
-fn drop_scattered(burst: &mut ArrayVec<Mbuf, BURST>, counters: &counters::CoreCounters) {
-    let received = burst.len();
-    burst.retain(|buf| buf.is_contiguous());
-    if burst.len() < received {
-        counters.drops.add(counters::DropReason::Multisegment, (received - burst.len()) as u64);
-    }
 }
 
 fn pin(index: usize, core: usize) {

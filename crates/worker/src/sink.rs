@@ -5,6 +5,7 @@ use counters::{CoreCounters, DropReason};
 use dpdk::Mbuf;
 use pipeline::tables::PortIndex;
 use pipeline::{BURST, Sink};
+use wire::buf::PacketBuf;
 
 use crate::PortQueues;
 
@@ -37,18 +38,17 @@ impl<'a> PortSink<'a> {
     /// Gives a port all its packets. What it does not take is dropped: a stalled port must not
     /// stall the others.
     fn transmit(&mut self, slot: usize) {
-        let PortQueues { port, tx, .. } = &mut self.queues[slot];
         let waiting = &mut self.waiting[slot];
-        let octets: u64 = waiting.iter().map(|buf| wire::buf::PacketBuf::len(buf) as u64).sum();
-        let sent = tx.burst(waiting);
-        let left: u64 = waiting.iter().map(|buf| wire::buf::PacketBuf::len(buf) as u64).sum();
+        let (count, octets) = (waiting.len(), octets_of(waiting));
+        let port = self.queues[slot].port;
+        let sent = self.queues[slot].send(waiting);
         if let Some(counters) = self.counters.ports.get(port.index()) {
             counters.tx_frames.add(sent as u64);
-            counters.tx_octets.add(octets - left);
+            // All octets, or of those that were taken their share.
+            counters.tx_octets.add(octets * sent as u64 / count as u64);
         }
-        if !waiting.is_empty() {
-            self.counters.drops.add(DropReason::TxQueueFull, waiting.len() as u64);
-            dpdk::free_burst(waiting);
+        if sent < count {
+            self.counters.drops.add(DropReason::TxQueueFull, (count - sent) as u64);
         }
     }
 }
@@ -64,4 +64,9 @@ impl Sink<Mbuf> for PortSink<'_> {
         }
         self.waiting[slot].push(buf);
     }
+}
+
+/// Octets of all packets of a burst.
+pub(crate) fn octets_of(burst: &[Mbuf]) -> u64 {
+    burst.iter().map(|buf| buf.len() as u64).sum()
 }
