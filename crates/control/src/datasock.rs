@@ -8,6 +8,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 /// Ports to try when any will do, until one is free for every address.
@@ -84,6 +85,10 @@ fn hold(address: SocketAddr) -> io::Result<(Socket, u16)> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     // Before the bind, so that not one datagram gets in.
     socket.attach_filter(&[drop_all()])?;
+    // Super-frames of records are thrown away whole; without this the kernel would cut them first. Kernels before 5.0 make none.
+    if let Err(error) = setsockopt(&socket, UdpGroSegment, &true) {
+        tracing::debug!(%error, "UDP_GRO");
+    }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

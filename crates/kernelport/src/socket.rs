@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use nix::libc::{self, c_int, c_void, sock_filter, sock_fprog, socklen_t};
 
 /// Octets that the kernel holds for us in each direction.
-const BUFFER: c_int = 8 << 20;
+const BUFFER: c_int = 4 << 20;
 
 /// How the kernel spreads the frames of an interface over several sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
