@@ -13,7 +13,7 @@ use pipeline::tables::{
     TunnelMap, UplinkEntry, VlanMap,
 };
 use pipeline::{BURST, Engine, Now, Sink, View};
-use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, TxLane};
+use record::{Cipher, Engine as AeadEngine, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
 use wire::buf::{BufPool, PacketBuf};
 use wire::mac::MacAddr;
 use wire::template::UdpTemplate;
@@ -21,6 +21,9 @@ use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
 
 use crate::pool::{Buf, Recycling};
+
+/// Under which cipher, and who computes it.
+const SUITE: Suite = Suite { cipher: Cipher::Aes128Gcm, engine: AeadEngine::Ring };
 
 const TRUNK: PortIndex = PortIndex(0);
 const UPLINK: PortIndex = PortIndex(1);
@@ -142,8 +145,8 @@ fn open_lane(from: &mut Site, to: &mut Site, id: u32) {
     let secret = || LaneSecret::new([3; 32]);
     // Keys do not change while measured.
     let limits = KeyLimits { aes_blocks: u64::MAX / 2, age: Duration::from_secs(1 << 30) };
-    let rx = Box::new(RxLane::new(id, Cipher::Aes128Gcm, secret()));
-    let tx = Box::new(TxLane::new(id, Cipher::Aes128Gcm, secret(), limits, Duration::ZERO));
+    let rx = Box::new(RxLane::new(id, SUITE, secret()));
+    let tx = Box::new(TxLane::new(id, SUITE, secret(), limits, Duration::ZERO));
     command(to, Command::InstallRx { session: SESSION, lane: rx });
     command(from, Command::InstallTx { session: SESSION, lane: tx });
 }

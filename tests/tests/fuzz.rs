@@ -91,10 +91,11 @@ fn frames() {
 
 #[test]
 fn records() {
-    use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, TxLane};
+    use record::{Cipher, Engine as AeadEngine, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
+    const SUITE: Suite = Suite { cipher: Cipher::Aes128Gcm, engine: AeadEngine::Ring };
     let id = LaneId::new(77).expect("24 bits");
     let lane = || LaneSecret::new([3; 32]);
-    let mut tx = TxLane::new(id, Cipher::Aes128Gcm, lane(), KeyLimits::default(), Duration::ZERO);
+    let mut tx = TxLane::new(id, SUITE, lane(), KeyLimits::default(), Duration::ZERO);
     let sealed: Vec<Vec<u8>> = (0..8)
         .map(|n| {
             let mut record = vec![n; 24 + 50];
@@ -102,7 +103,7 @@ fn records() {
             record
         })
         .collect();
-    let mut rx = RxLane::new(id, Cipher::Aes128Gcm, lane());
+    let mut rx = RxLane::new(id, SUITE, lane());
     fuzz(&sealed, |input| {
         let genuine = sealed.iter().any(|record| record == input);
         assert!(rx.open(&mut input.to_vec()).is_err() || genuine, "a forgery was taken");

@@ -51,12 +51,7 @@ enum Driver<'a> {
 }
 
 /// Opens all ports for so many workers.
-pub(crate) fn open(
-    eal: &Eal,
-    pool: &MbufPool,
-    config: &Config,
-    workers: usize,
-) -> Result<Opened, Failure> {
+pub(crate) fn open(eal: &Eal, pool: &MbufPool, config: &Config, workers: usize) -> Result<Opened, Failure> {
     let mut opened =
         Opened { ports: Vec::new(), infos: Vec::new(), queues: (0..workers).map(|_| Vec::new()).collect() };
     for (at, port) in wanted(config, workers).iter().enumerate() {
@@ -136,9 +131,7 @@ fn wanted(config: &Config, workers: usize) -> Vec<Wanted<'_>> {
         let device = match &port.device {
             Device::Pci(address) => Driver::Dpdk(address.clone()),
             Device::Vdev(device) => Driver::Dpdk(device.clone()),
-            Device::AfPacket(interface) => {
-                Driver::Dpdk(vdev::af_packet(at, interface, port.mtu, workers))
-            }
+            Device::AfPacket(interface) => Driver::Dpdk(vdev::af_packet(at, interface, port.mtu, workers)),
             Device::Kernel(interface) => Driver::Kernel(interface),
         };
         let name = port.name.clone();

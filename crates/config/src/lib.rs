@@ -18,7 +18,7 @@ pub use mode::{Cipher, Client, Mode, Password, Server, Site, Trust};
 pub use ports::{Device, Port, Role, Vtep};
 pub use reader::{Errors, Fault};
 pub use segments::{Attachment, Encap, Segment};
-pub use system::{Idle, LogFormat, System};
+pub use system::{Aead, Idle, LogFormat, System};
 
 use reader::{Document, Table};
 

@@ -20,6 +20,8 @@ pub struct System {
     pub socket: PathBuf,
     /// How the log looks.
     pub log: LogFormat,
+    /// Who computes AES-GCM.
+    pub aead: Aead,
     /// How long a MAC address is remembered after it was last seen.
     pub mac_age: Duration,
     /// Most MAC addresses.
@@ -33,6 +35,17 @@ pub enum Idle {
     Spin,
     /// Sleep between polls, at most so long.
     Adaptive(Duration),
+}
+
+/// Who computes AES-GCM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aead {
+    /// Whoever is the fastest on this machine, measured at start.
+    Auto,
+    /// The `ring` crate.
+    Ring,
+    /// Intel's `libipsec-mb`.
+    IpsecMb,
 }
 
 /// How the log looks.
@@ -80,6 +93,19 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
             }
         },
     };
+    let aead = match table.string("aead") {
+        None => Aead::Auto,
+        Some(found) => match found.value.as_str() {
+            "auto" => Aead::Auto,
+            "ring" => Aead::Ring,
+            "ipsec-mb" => Aead::IpsecMb,
+            other => {
+                let text = format!("{other:?} is neither \"auto\" nor \"ring\" nor \"ipsec-mb\"");
+                table.fault(Some(found.at), "aead", text);
+                Aead::Auto
+            }
+        },
+    };
     let system = System {
         workers: workers
             .map_or_else(|| vec![0], |cores| cores.into_iter().map(|core| core as usize).collect()),
@@ -89,6 +115,7 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
         socket: directory
             .join(table.string("socket").map_or("/run/causeway.sock".into(), |found| found.value)),
         log,
+        aead,
         mac_age: Duration::from_secs(number("mac_age_s", 10..=1_000_000, 300)),
         max_macs: number("max_macs", 16..=4 << 20, 65_536) as usize,
     };

@@ -20,6 +20,7 @@ use session::{ConnId, Level, Now, Output};
 use crate::clock::Clock;
 use crate::connections::{Connections, Happened, SetupError};
 use crate::datasock::{HeldPort, HoldError};
+use crate::engine;
 use crate::nexthop::{NextHop, Routes};
 use crate::random::OsRandom;
 use crate::sessions::{BadVerifier, Sessions, session_count};
@@ -124,7 +125,8 @@ impl Appliance {
     /// What of it the system or a file refuses.
     pub fn new(params: Params) -> Result<Self, ControlError> {
         let now = params.clock.now();
-        let sessions = Sessions::new(&params.config, Box::new(OsRandom::new()), now)?;
+        let engine = engine::choose(params.config.system.aead);
+        let sessions = Sessions::new(&params.config, engine, Box::new(OsRandom::new()), now)?;
         let connections = Connections::new(&params.config.mode)?;
         let data_port = HeldPort::everywhere(match &params.config.mode {
             Mode::Server(server) => server.data_port,

@@ -7,6 +7,7 @@ mod appliance;
 pub mod clock;
 mod connections;
 pub mod datasock;
+mod engine;
 mod nexthop;
 pub mod random;
 mod sessions;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bridge::SessionIndex;
 use config::{Cipher, Config, Mode};
-use record::LaneId;
+use record::{Engine, LaneId};
 use session::scram::{NoVerifier, Verifier};
 use session::{
     Client, ClientParams, ConnId, Exporter, Now, Output, Random, SegmentList, Server, ServerParams,
@@ -29,13 +29,19 @@ pub struct BadVerifier {
 }
 
 impl Sessions {
-    pub(crate) fn new(config: &Config, random: Box<dyn Random>, now: Now) -> Result<Self, BadVerifier> {
+    pub(crate) fn new(
+        config: &Config,
+        engine: Engine,
+        random: Box<dyn Random>,
+        now: Now,
+    ) -> Result<Self, BadVerifier> {
         Ok(match &config.mode {
             Mode::Client(client) => Self::Client(Box::new(Client::new(
                 ClientParams {
                     site: client.user.clone(),
                     password: client.password.0.clone(),
                     ciphers: ciphers(&client.ciphers),
+                    engine,
                     segments: segments(config, 0..config.segments.len()),
                     rekey: client.rekey,
                     software: SOFTWARE.into(),
@@ -59,6 +65,7 @@ impl Sessions {
                         dead_peer: server.dead_peer,
                         max_half_open: server.max_half_open,
                         ciphers: ciphers(&server.ciphers),
+                        engine,
                         sites: sites.collect::<Result<_, _>>()?,
                     },
                     random,
@@ -185,7 +192,7 @@ pub fn check_verifiers(config: &Config) -> Result<(), BadVerifier> {
             out.fill(0);
         }
     }
-    Sessions::new(config, Box::new(Zero), Now::ZERO).map(drop)
+    Sessions::new(config, Engine::Ring, Box::new(Zero), Now::ZERO).map(drop)
 }
 
 fn ciphers(names: &[Cipher]) -> Vec<record::Cipher> {

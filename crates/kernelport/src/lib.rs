@@ -144,8 +144,7 @@ impl KernelPort {
                     checksums: options.checksums,
                     lost: Lost::default(),
                 };
-                let tx =
-                    KernelTx { socket: Arc::clone(socket), mac, joined: Joined::default(), udp: true };
+                let tx = KernelTx { socket: Arc::clone(socket), mac, joined: Joined::default(), udp: true };
                 (rx, tx)
             })
             .collect();

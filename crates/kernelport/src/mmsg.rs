@@ -171,9 +171,8 @@ pub(crate) fn send<B: PacketBuf, const N: usize>(
     }
     // SAFETY: each header points to pieces of this function, and those to octets of `joined` and `bufs`, which are borrowed for the
     // call; sendmmsg only reads them.
-    let sent = unsafe {
-        libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT)
-    };
+    let sent =
+        unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 

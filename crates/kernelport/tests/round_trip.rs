@@ -64,7 +64,8 @@ impl Flow {
         let pseudo = Sum::default().with(&frame[addresses]).add_word(protocol.into()).add_word(len);
         let sum = pseudo.with(&frame[at..]).finish();
         let place = at + if self.tcp { 16 } else { 6 };
-        frame[place..place + 2].copy_from_slice(&if sum == 0 && !self.tcp { 0xffff_u16 } else { sum }.to_be_bytes());
+        frame[place..place + 2]
+            .copy_from_slice(&if sum == 0 && !self.tcp { 0xffff_u16 } else { sum }.to_be_bytes());
         frame
     }
 }

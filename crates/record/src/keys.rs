@@ -1,9 +1,10 @@
 //! Lane secrets and the keys of their phases (protocol 3).
 
-use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::aead;
 use ring::hkdf;
 use zeroize::Zeroizing;
 
+use crate::aead::{Aead, NONCE_LEN, Suite};
 use crate::{HEADER_LEN, TAG_LEN};
 
 /// The AEAD of a lane (protocol 2.2).
@@ -37,7 +38,7 @@ impl Cipher {
         }
     }
 
-    fn algorithm(self) -> &'static aead::Algorithm {
+    pub(crate) fn algorithm(self) -> &'static aead::Algorithm {
         match self {
             Self::Aes128Gcm => &aead::AES_128_GCM,
             Self::Aes256Gcm => &aead::AES_256_GCM,
@@ -61,13 +62,13 @@ impl LaneSecret {
         Self(next)
     }
 
-    pub(crate) fn key(&self, cipher: Cipher) -> Key {
+    pub(crate) fn key(&self, suite: Suite) -> Key {
         let mut key = Zeroizing::new([0; 32]);
-        let key = &mut key[..cipher.algorithm().key_len()];
+        let key = &mut key[..suite.cipher.algorithm().key_len()];
         self.expand_label(b"key", key);
-        let mut iv = [0; aead::NONCE_LEN];
+        let mut iv = [0; NONCE_LEN];
         self.expand_label(b"iv", &mut iv);
-        Key::new(cipher, key, iv)
+        Key::new(suite, key, iv)
     }
 
     /// HKDF-Expand-Label with SHA-256 and an empty context (RFC 8446 7.1).
@@ -98,38 +99,36 @@ impl hkdf::KeyType for Length {
 
 /// The key and IV of one phase.
 pub(crate) struct Key {
-    key: LessSafeKey,
-    iv: [u8; aead::NONCE_LEN],
+    aead: Box<dyn Aead>,
+    iv: [u8; NONCE_LEN],
 }
 
 impl Key {
     /// `key` has the cipher's length.
-    pub(crate) fn new(cipher: Cipher, key: &[u8], iv: [u8; aead::NONCE_LEN]) -> Self {
-        let key = UnboundKey::new(cipher.algorithm(), key).expect("the key has the cipher's length");
-        Self { key: LessSafeKey::new(key), iv }
+    pub(crate) fn new(suite: Suite, key: &[u8], iv: [u8; NONCE_LEN]) -> Self {
+        Self { aead: crate::aead::new(suite, key), iv }
     }
 
     /// Encrypts in place and returns the tag. Never to be called twice for one number.
     #[inline]
     pub(crate) fn seal(&self, number: u64, header: &[u8], in_out: &mut [u8]) -> Option<[u8; TAG_LEN]> {
-        let tag = self.key.seal_in_place_separate_tag(self.nonce(number), Aad::from(header), in_out).ok()?;
-        tag.as_ref().try_into().ok()
+        self.aead.seal(self.nonce(number), header, in_out)
     }
 
     /// Decrypts `in_out`, ciphertext and tag, in place. False when it is not authentic.
     #[inline]
     pub(crate) fn open(&self, number: u64, header: [u8; HEADER_LEN], in_out: &mut [u8]) -> bool {
-        self.key.open_in_place(self.nonce(number), Aad::from(header), in_out).is_ok()
+        self.aead.open(self.nonce(number), &header, in_out)
     }
 
     /// RFC 8446 5.3: the IV xor the number, padded to the left with zeros.
     #[inline]
-    fn nonce(&self, number: u64) -> Nonce {
+    fn nonce(&self, number: u64) -> [u8; NONCE_LEN] {
         let mut nonce = self.iv;
         for (octet, of_number) in nonce[4..].iter_mut().zip(number.to_be_bytes()) {
             *octet ^= of_number;
         }
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 }
 
@@ -171,12 +170,14 @@ mod tests {
                 "76fc6ece0f4e1768cddf8853bb2d551b",
             ),
         ] {
-            let key = Key::new(cipher, &hex(&key), iv);
-            let mut data = hex(plaintext);
-            // Record number 0 leaves the IV as it is.
-            let made = key.seal(0, &aad, &mut data).expect("within limits");
-            assert_eq!(data, hex(ciphertext), "{cipher:?}");
-            assert_eq!(made.to_vec(), hex(tag), "{cipher:?}");
+            for engine in crate::Engine::ALL {
+                let key = Key::new(Suite { cipher, engine }, &hex(&key), iv);
+                let mut data = hex(plaintext);
+                // Record number 0 leaves the IV as it is.
+                let made = key.seal(0, &aad, &mut data).expect("within limits");
+                assert_eq!(data, hex(ciphertext), "{cipher:?} by {engine:?}");
+                assert_eq!(made.to_vec(), hex(tag), "{cipher:?} by {engine:?}");
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //! knows sockets or DPDK. A lane is `Send` and not `Sync`: one core owns it, the compiler says so.
 #![forbid(unsafe_code)]
 
+mod aead;
 pub mod block;
 pub mod header;
 mod keys;
@@ -13,6 +14,7 @@ mod rx;
 mod tx;
 mod window;
 
+pub use aead::{Engine, Suite};
 pub use header::LaneId;
 pub use keys::{Cipher, LaneSecret};
 pub use rx::{OpenError, Opened, RxLane};

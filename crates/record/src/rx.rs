@@ -3,14 +3,15 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
+use crate::aead::Suite;
 use crate::keys::Key;
 use crate::window::{Place, Window};
-use crate::{Cipher, HEADER_LEN, LaneId, LaneSecret, TAG_LEN, header};
+use crate::{HEADER_LEN, LaneId, LaneSecret, TAG_LEN, header};
 
 /// The receiving end of a lane: opens each authentic record once.
 pub struct RxLane {
     id: LaneId,
-    cipher: Cipher,
+    suite: Suite,
     window: Window,
     /// The phase of `current`.
     phase: u64,
@@ -67,16 +68,16 @@ enum Which {
 
 impl RxLane {
     /// A lane in phase 0 that has received nothing.
-    pub fn new(id: LaneId, cipher: Cipher, secret: LaneSecret) -> Self {
+    pub fn new(id: LaneId, suite: Suite, secret: LaneSecret) -> Self {
         let next_secret = secret.next();
         Self {
             id,
-            cipher,
+            suite,
             window: Window::new(),
             phase: 0,
             previous: None,
-            current: secret.key(cipher),
-            next: next_secret.key(cipher),
+            current: secret.key(suite),
+            next: next_secret.key(suite),
             next_secret,
             _one_owner: PhantomData,
         }
@@ -134,7 +135,7 @@ impl RxLane {
     #[cold]
     fn ratchet(&mut self) {
         self.next_secret = self.next_secret.next();
-        let next = self.next_secret.key(self.cipher);
+        let next = self.next_secret.key(self.suite);
         let current = std::mem::replace(&mut self.next, next);
         self.previous = Some(std::mem::replace(&mut self.current, current));
         self.phase += 1;

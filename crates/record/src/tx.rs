@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use crate::aead::Suite;
 use crate::keys::Key;
-use crate::{Cipher, HEADER_LEN, LaneId, LaneSecret, OVERHEAD, TAG_LEN, header};
+use crate::{HEADER_LEN, LaneId, LaneSecret, OVERHEAD, TAG_LEN, header};
 
 /// Octets of an AES block.
 const AES_BLOCK: usize = 16;
@@ -29,7 +30,7 @@ impl Default for KeyLimits {
 #[derive(Debug)]
 pub struct TxLane {
     id: LaneId,
-    cipher: Cipher,
+    suite: Suite,
     limits: KeyLimits,
     secret: LaneSecret,
     key: Key,
@@ -55,12 +56,12 @@ pub enum SealError {
 
 impl TxLane {
     /// A lane in phase 0, whose key is new at `now`.
-    pub fn new(id: LaneId, cipher: Cipher, secret: LaneSecret, limits: KeyLimits, now: Duration) -> Self {
+    pub fn new(id: LaneId, suite: Suite, secret: LaneSecret, limits: KeyLimits, now: Duration) -> Self {
         Self {
             id,
-            cipher,
+            suite,
             limits,
-            key: secret.key(cipher),
+            key: secret.key(suite),
             secret,
             phase: 0,
             since: now,
@@ -107,7 +108,7 @@ impl TxLane {
     #[cold]
     fn ratchet(&mut self, now: Duration) {
         self.secret = self.secret.next();
-        self.key = self.secret.key(self.cipher);
+        self.key = self.secret.key(self.suite);
         self.phase += 1;
         self.since = now;
         self.blocks = 0;
@@ -117,14 +118,15 @@ impl TxLane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RxLane;
+    use crate::{Cipher, Engine, RxLane};
 
     #[test]
     fn numbers_go_on_over_32_bits_and_never_repeat() {
         let id = LaneId::new(1).expect("24 bits");
         let secret = || LaneSecret::new([1; 32]);
-        let mut tx = TxLane::new(id, Cipher::Aes128Gcm, secret(), KeyLimits::default(), Duration::ZERO);
-        let mut rx = RxLane::new(id, Cipher::Aes128Gcm, secret());
+        let suite = Suite { cipher: Cipher::Aes128Gcm, engine: Engine::Ring };
+        let mut tx = TxLane::new(id, suite, secret(), KeyLimits::default(), Duration::ZERO);
+        let mut rx = RxLane::new(id, suite, secret());
         // The receiver follows in steps of less than half of the 32-bit space.
         for number in [1 << 30, 1 << 31, 3 << 30, (1 << 32) - 1, 1 << 32, 5 << 30] {
             tx.number = number;

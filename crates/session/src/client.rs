@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bridge::SessionIndex;
-use record::{Cipher, LaneId};
+use record::{Cipher, Engine, LaneId, Suite};
 use zeroize::Zeroizing;
 
 use crate::epoch::{Direction, Epoch, LaneIds};
@@ -37,6 +37,8 @@ pub struct ClientParams {
     pub password: Zeroizing<String>,
     /// The data ciphers it offers, best first.
     pub ciphers: Vec<Cipher>,
+    /// Who computes them here.
+    pub engine: Engine,
     /// The segments it attaches.
     pub segments: SegmentList,
     /// How long the keys of one TLS handshake are used.
@@ -360,7 +362,8 @@ impl Client {
         let cipher = Cipher::from_code(welcome.cipher).filter(|cipher| self.params.ciphers.contains(cipher));
         let cipher = cipher.ok_or("the server chose a cipher that was not offered")?;
         let lanes = self.ids.allocate(welcome.lanes, &mut *self.random);
-        let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, cipher };
+        let suite = Suite { cipher, engine: self.params.engine };
+        let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, suite };
         let made = epoch.rx_lanes(Direction::ServerToClient, &lanes).map_err(|error| error.to_string())?;
         conn.stage = Stage::Preparing { welcome, missing: lanes.iter().copied().collect(), lanes };
         self.out.extend(made.into_iter().map(|lane| Output::InstallRx(SESSION, Box::new(lane))));
@@ -384,7 +387,8 @@ impl Client {
             link::remove(&rx, &mut self.ids, &mut self.out);
             return Err(format!("the server opened {} lanes instead of {LANES}", tx.len()));
         }
-        let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, cipher };
+        let suite = Suite { cipher, engine: self.params.engine };
+        let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, suite };
         let lanes = epoch.tx_lanes(Direction::ClientToServer, tx, now).map_err(|error| error.to_string())?;
         self.out.extend(lanes.into_iter().map(|lane| Output::InstallTx(SESSION, Box::new(lane))));
         let peer = Some(SocketAddr::new(address, welcome.data_port));

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, TxLane};
+use record::{KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
 use zeroize::Zeroizing;
 
 use crate::{ExportFailed, Exporter, Now, Random};
@@ -22,13 +22,13 @@ pub(crate) struct Epoch<'a> {
     pub(crate) exporter: &'a dyn Exporter,
     pub(crate) site: &'a str,
     pub(crate) fingerprint: &'a [u8; 32],
-    pub(crate) cipher: Cipher,
+    pub(crate) suite: Suite,
 }
 
 impl Epoch<'_> {
     pub(crate) fn rx_lanes(&self, direction: Direction, ids: &[LaneId]) -> Result<Vec<RxLane>, ExportFailed> {
         self.secrets(direction, ids)
-            .map(|lane| lane.map(|(id, secret)| RxLane::new(id, self.cipher, secret)))
+            .map(|lane| lane.map(|(id, secret)| RxLane::new(id, self.suite, secret)))
             .collect()
     }
 
@@ -40,7 +40,7 @@ impl Epoch<'_> {
     ) -> Result<Vec<TxLane>, ExportFailed> {
         let limits = KeyLimits::default();
         self.secrets(direction, ids)
-            .map(|lane| lane.map(|(id, secret)| TxLane::new(id, self.cipher, secret, limits, now)))
+            .map(|lane| lane.map(|(id, secret)| TxLane::new(id, self.suite, secret, limits, now)))
             .collect()
     }
 

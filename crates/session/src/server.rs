@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bridge::SessionIndex;
-use record::{Cipher, LaneId};
+use record::{Cipher, Engine, LaneId, Suite};
 
 use self::parts::{Conn, Preparing, Site, Stage};
 use crate::client::printable;
@@ -38,6 +38,8 @@ pub struct ServerParams {
     pub max_half_open: usize,
     /// The data ciphers it takes, best first.
     pub ciphers: Vec<Cipher>,
+    /// Who computes them here.
+    pub engine: Engine,
     /// The sites that may connect; their positions are their [`SessionIndex`]es.
     pub sites: Vec<SiteParams>,
 }
@@ -443,7 +445,8 @@ impl Server {
         }
         let rx = self.ids.allocate(open.count, &mut *self.random);
         let name = &self.params.sites[site].name;
-        let epoch = Epoch { exporter, site: name, fingerprint: &conn.fingerprint, cipher };
+        let suite = Suite { cipher, engine: self.params.engine };
+        let epoch = Epoch { exporter, site: name, fingerprint: &conn.fingerprint, suite };
         let made = epoch.rx_lanes(Direction::ClientToServer, &rx).map_err(|error| error.to_string())?;
         let tx =
             epoch.tx_lanes(Direction::ServerToClient, &open.lanes, now).map_err(|error| error.to_string())?;

@@ -11,13 +11,16 @@ use crossbeam::channel::{Receiver, unbounded};
 use pipeline::command::{Command, Event};
 use pipeline::tables::*;
 use pipeline::{BURST, Engine, Now, Sink, View};
-use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, TxLane};
+use record::{Cipher, Engine as AeadEngine, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
 use wire::buf::{BufPool, HeapBuf, HeapPool, PacketBuf};
 use wire::mac::MacAddr;
 use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
 use wire::vxlan::Vni;
+
+/// Under which cipher, and who computes it.
+const SUITE: Suite = Suite { cipher: Cipher::Aes128Gcm, engine: AeadEngine::Ring };
 
 /// The only session of a site.
 pub const SESSION: SessionIndex = SessionIndex(0);
@@ -208,8 +211,8 @@ pub fn pair(a: &[Stretch], b: &[Stretch], max_record: u16) -> (Site, Site) {
 pub fn lane(from: &mut Site, to: &mut Site, id: u32, limits: KeyLimits) {
     let id = LaneId::new(id).expect("24 bits");
     let secret = || LaneSecret::new([id.get() as u8; 32]);
-    let rx = Box::new(RxLane::new(id, Cipher::Aes128Gcm, secret()));
-    let tx = Box::new(TxLane::new(id, Cipher::Aes128Gcm, secret(), limits, from.now));
+    let rx = Box::new(RxLane::new(id, SUITE, secret()));
+    let tx = Box::new(TxLane::new(id, SUITE, secret(), limits, from.now));
     to.command(Command::InstallRx { session: SESSION, lane: rx });
     from.command(Command::InstallTx { session: SESSION, lane: tx });
 }

@@ -110,6 +110,7 @@ impl World {
             enabled: !name.starts_with("disabled"),
         });
         let params = ServerParams {
+            engine: record::Engine::Ring,
             data_port: 443,
             dead_peer: Duration::from_secs(3),
             max_half_open: 8,
@@ -147,6 +148,7 @@ impl World {
 
     pub fn client(&self, site: &str, password: &str, rekey: Duration) -> Client {
         let params = ClientParams {
+            engine: record::Engine::Ring,
             site: site.into(),
             password: Zeroizing::new(password.into()),
             ciphers: vec![Cipher::Aes256Gcm, Cipher::Aes128Gcm],

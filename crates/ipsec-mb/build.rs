@@ -1,0 +1,28 @@
+//! Generates the bindings of the part of `intel-ipsec-mb.h` that AES-GCM needs, and links the library.
+#![allow(clippy::print_stdout)] // how a build script talks to cargo
+
+use std::env;
+use std::path::PathBuf;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch != "x86_64") {
+        return;
+    }
+    println!("cargo:rustc-link-lib=dylib=IPSec_MB");
+    let bindings = bindgen::Builder::default()
+        .header_contents("wrapper.h", "#include <intel-ipsec-mb.h>")
+        .allowlist_function("alloc_mb_mgr|init_mb_mgr_auto")
+        .allowlist_type("IMB_MGR|gcm_key_data|gcm_context_data")
+        .derive_debug(false)
+        .layout_tests(false)
+        .generate();
+    let bindings = match bindings {
+        Ok(bindings) => bindings,
+        Err(error) => {
+            panic!("libipsec-mb-dev is needed; dpdk-build/install.sh installs it: {error}")
+        }
+    };
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
+    bindings.write_to_file(out).expect("OUT_DIR can be written");
+}
