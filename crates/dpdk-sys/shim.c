@@ -15,6 +15,11 @@ struct rte_mbuf *shim_alloc(struct rte_mempool *pool)
 	return rte_pktmbuf_alloc(pool);
 }
 
+int shim_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **packets, unsigned int count)
+{
+	return rte_pktmbuf_alloc_bulk(pool, packets, count);
+}
+
 void shim_free(struct rte_mbuf *packet)
 {
 	rte_pktmbuf_free(packet);

@@ -14,6 +14,7 @@
 uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t count);
 uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t count);
 struct rte_mbuf *shim_alloc(struct rte_mempool *pool);
+int shim_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **packets, unsigned int count);
 void shim_free(struct rte_mbuf *packet);
 int shim_errno(void);
 

@@ -6,13 +6,11 @@
 #![allow(clippy::print_stdout)]
 
 mod alloc;
-mod pool;
+mod clock;
 mod site;
 
-use std::time::{Duration, Instant};
-
 use clap::Parser;
-use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use record::{Cipher, Engine, KeyLimits, LaneId, LaneSecret, Suite, TxLane};
 
 use crate::site::Pair;
 
@@ -32,8 +30,6 @@ struct Cli {
     quick: bool,
 }
 
-/// What a turn took, in ns per frame.
-#[derive(Clone, Copy)]
 struct Turn {
     encrypt: f64,
     decrypt: f64,
@@ -41,67 +37,89 @@ struct Turn {
 }
 
 fn main() {
-    let turns = if Cli::parse().quick { 5 } else { 21 };
-    println!(
-        "pipeline, one core, AES-128-GCM (ring), bursts of 32, ns per frame: medians of {turns} turns (spread)"
-    );
-    println!(
-        "{:>5} {:>5}  {:>16} {:>16} {:>10}  {:>7} {:>7}  {:>11}",
-        "WAN", "frame", "encrypt", "decrypt", "AEAD", "enc/AE", "dec/AE", "alloc/frame"
-    );
-    for wan_mtu in WAN_MTUS {
-        for size in SIZES {
-            row(*wan_mtu, *size, turns);
+    let cli = Cli::parse();
+    let eal =
+        dpdk::Eal::init(&dpdk::EalConfig { hugepages: false, memory_mb: 512, pci: vec![] }).expect("EAL");
+    let _registered = dpdk::ThreadRegistration::register();
+    let pool = dpdk::MbufPool::new(&eal, "bench", 8191, 10_240).expect("pool");
+    let turns = if std::env::var("TURNS").is_ok() {
+        600
+    } else if cli.quick {
+        7
+    } else {
+        31
+    };
+    for engine in Engine::ALL {
+        println!(
+            "pipeline, one core, AES-128-GCM ({}), clk per frame: medians of {turns} turns (spread)",
+            engine.name()
+        );
+        println!(
+            "{:>5} {:>5} {:>5}  {:>16} {:>16} {:>10}  {:>7} {:>7}  {:>11}",
+            "WAN", "frame", "burst", "encrypt", "decrypt", "AEAD", "enc/AE", "dec/AE", "alloc/frame"
+        );
+        for (wan_mtu, size, burst) in [
+            (1500, 64, 1),
+            (1500, 64, 4),
+            (1500, 64, 32),
+            (1500, 64, 64),
+            (1500, 256, 64),
+            (1500, 512, 64),
+            (1500, 1024, 64),
+            (1500, 1514, 64),
+            (1500, 1514, 32),
+            (9000, 64, 64),
+            (9000, 1514, 64),
+            (9000, 8914, 64),
+        ] {
+            if let Ok(only) = std::env::var("ONLY") {
+                if only != format!("{wan_mtu}/{size}/{burst}/{}", engine.name()) {
+                    continue;
+                }
+            }
+            row(&pool, wan_mtu, size, burst, engine, turns);
         }
     }
 }
 
-fn row(wan_mtu: u16, size: usize, turns: usize) {
-    let mut pair = Pair::new(wan_mtu, size);
-    let rounds = (400_000 / size).clamp(50, 2000);
-    pair.turn(rounds); // learn, fill caches
+fn row(pool: &dpdk::MbufPool, wan_mtu: u16, size: usize, burst: usize, engine: Engine, turns: usize) {
+    let suite = Suite { cipher: Cipher::Aes128Gcm, engine };
+    let mut pair = Pair::new(pool, wan_mtu, size, suite, burst);
+    let rounds = (800_000 / size / burst.min(8)).clamp(50, 2000);
+    pair.turn(rounds);
     let before = pair.allocations();
     let measured: Vec<Turn> = (0..turns)
         .map(|_| {
             let (encrypt, decrypt) = pair.turn(rounds);
-            let frames = (rounds * pipeline::BURST) as f64;
-            let per_frame = |time: Duration| time.as_nanos() as f64 / frames;
-            let bare = bare_aead(pair.record_octets(), pair.records_per_burst(), rounds);
+            let per_frame = |ticks: u64| ticks as f64 / (rounds * burst) as f64;
+            let bare = bare_aead(suite, pair.record_octets(), pair.records_per_burst(), rounds);
             Turn { encrypt: per_frame(encrypt), decrypt: per_frame(decrypt), bare: per_frame(bare) }
         })
         .collect();
     let allocations = pair.allocations() - before;
-    let frames = (turns * rounds * pipeline::BURST) as f64;
-    let (encrypt, encrypt_spread) = median(&measured, |turn| turn.encrypt);
-    let (decrypt, decrypt_spread) = median(&measured, |turn| turn.decrypt);
+    let (encrypt, es) = median(&measured, |turn| turn.encrypt);
+    let (decrypt, ds) = median(&measured, |turn| turn.decrypt);
     let (bare, _) = median(&measured, |turn| turn.bare);
     println!(
-        "{wan_mtu:>5} {size:>5}  {encrypt:>8.1} ({encrypt_spread:>4.0}%) {decrypt:>8.1} ({decrypt_spread:>4.0}%) {bare:>10.1}  {:>7.2} {:>7.2}  {:>11.5}",
+        "{wan_mtu:>5} {size:>5} {burst:>5}  {encrypt:>8.1} ({es:>4.0}%) {decrypt:>8.1} ({ds:>4.0}%) {bare:>10.1}  {:>7.2} {:>7.2}  {:>11.5}",
         encrypt / bare,
         decrypt / bare,
-        allocations as f64 / frames
+        allocations as f64 / (turns * rounds * burst) as f64
     );
 }
 
-/// Seals as many octets in as many records as a burst makes, and nothing else.
-fn bare_aead(octets: usize, records: usize, rounds: usize) -> Duration {
-    let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &[7; 16]).expect("16 octets"));
-    let mut memory = vec![0; octets];
-    let start = Instant::now();
-    for round in 0..rounds * records {
-        let mut nonce = [0; 12];
-        nonce[4..].copy_from_slice(&(round as u64).to_be_bytes());
-        let sealed = key.seal_in_place_separate_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from([0; 8]),
-            &mut memory,
-        );
-        std::hint::black_box(sealed.is_ok());
+fn bare_aead(suite: Suite, octets: usize, records: usize, rounds: usize) -> u64 {
+    let id = LaneId::new(1).expect("24 bits");
+    let limits = KeyLimits { aes_blocks: u64::MAX / 2, age: std::time::Duration::from_secs(1 << 30) };
+    let mut lane = TxLane::new(id, suite, LaneSecret::new([3; 32]), limits, std::time::Duration::ZERO);
+    let mut memory = vec![0; octets + record::OVERHEAD];
+    let start = clock::now();
+    for _ in 0..rounds * records {
+        std::hint::black_box(lane.seal(&mut memory, std::time::Duration::ZERO).is_ok());
     }
-    start.elapsed()
+    clock::now() - start
 }
 
-/// The median, and the distance between the quartiles in percent of it.
 fn median(turns: &[Turn], value: impl Fn(&Turn) -> f64) -> (f64, f64) {
     let mut values: Vec<f64> = turns.iter().map(value).collect();
     values.sort_by(f64::total_cmp);

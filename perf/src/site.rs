@@ -1,7 +1,9 @@
 //! Two sites with one segment between them, driven burst by burst.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock;
 
 use arrayvec::ArrayVec;
 use bridge::{AttachmentIndex, Fdb, Segment, SegmentIndex, Segments, SessionIndex};
@@ -13,17 +15,14 @@ use pipeline::tables::{
     TunnelMap, UplinkEntry, VlanMap,
 };
 use pipeline::{BURST, Engine, Now, Sink, View};
-use record::{Cipher, Engine as AeadEngine, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
+use record::{KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
 use wire::buf::{BufPool, PacketBuf};
 use wire::mac::MacAddr;
 use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
 
-use crate::pool::{Buf, Recycling};
-
-/// Under which cipher, and who computes it.
-const SUITE: Suite = Suite { cipher: Cipher::Aes128Gcm, engine: AeadEngine::Ring };
+use dpdk::{Mbuf as Buf, MbufPool};
 
 const TRUNK: PortIndex = PortIndex(0);
 const UPLINK: PortIndex = PortIndex(1);
@@ -46,16 +45,26 @@ struct Site {
     tables: Tables,
     fdb: Fdb,
     counters: CoreCounters,
-    engine: Engine<Recycling>,
+    engine: Engine<MbufPool>,
     _events: Receiver<Event>,
+}
+
+/// Gives the buffers back as a port does, all at once.
+fn free(bufs: &mut Vec<Buf>) {
+    while !bufs.is_empty() {
+        let take = bufs.len().min(BURST);
+        let mut burst: ArrayVec<Buf, BURST> = bufs.drain(..take).collect();
+        dpdk::free_burst(&mut burst);
+    }
 }
 
 /// Both sites and the frame that crosses.
 pub(crate) struct Pair {
     a: Site,
     b: Site,
-    pool: Recycling,
+    pool: MbufPool,
     frame: Vec<u8>,
+    burst: usize,
     records: usize,
     octets: usize,
     allocations: u64,
@@ -63,15 +72,15 @@ pub(crate) struct Pair {
 
 impl Pair {
     /// Frames of `size` octets over a WAN with this MTU.
-    pub(crate) fn new(wan_mtu: u16, size: usize) -> Self {
-        let pool = Recycling::new(4096, 10_240);
+    pub(crate) fn new(pool: &MbufPool, wan_mtu: u16, size: usize, suite: Suite, burst: usize) -> Self {
+        let pool = pool.clone();
         let (mut a, mut b) = (site(1, wan_mtu, &pool), site(2, wan_mtu, &pool));
-        open_lane(&mut a, &mut b, 100);
-        open_lane(&mut b, &mut a, 200);
+        open_lane(&mut a, &mut b, 100, suite);
+        open_lane(&mut b, &mut a, 200, suite);
         let tag = [0x81, 0, 0, VLAN as u8];
         let mut frame = [&DESTINATION[..], &SOURCE, &tag, &[0x88, 0xb5]].concat();
         frame.resize(size + tag.len(), 0x5a);
-        let pair = Self { a, b, pool, frame, records: 0, octets: 0, allocations: 0 };
+        let pair = Self { a, b, pool, frame, burst, records: 0, octets: 0, allocations: 0 };
         // B has heard the destination, and A of it, so that the measured frames are known unicast.
         pair.b.fdb.learn(
             SegmentIndex(0),
@@ -94,36 +103,36 @@ impl Pair {
     }
 
     /// So many bursts from A's trunk to B's trunk; returns the time of each half.
-    pub(crate) fn turn(&mut self, rounds: usize) -> (Duration, Duration) {
-        let (mut encrypt, mut decrypt) = (Duration::ZERO, Duration::ZERO);
+    pub(crate) fn turn(&mut self, rounds: usize) -> (u64, u64) {
+        let (mut encrypt, mut decrypt) = (0, 0);
         let (mut wan, mut lan) = (Collect(Vec::with_capacity(1024)), Collect(Vec::with_capacity(1024)));
         let before = crate::alloc::allocations();
         for _ in 0..rounds {
             let mut burst: ArrayVec<Buf, BURST> = ArrayVec::new();
-            for _ in 0..BURST {
+            for _ in 0..self.burst {
                 let mut buf = self.pool.alloc().expect("enough buffers");
                 buf.append(self.frame.len()).expect("room").copy_from_slice(&self.frame);
                 burst.push(buf);
             }
-            let start = Instant::now();
+            let start = clock::now();
             let view = view_of(&self.a.tables, &self.a.fdb, &self.a.counters);
             self.a.engine.burst(view, &mut wan, TRUNK, &mut burst);
             self.a.engine.finish(view, &mut wan);
-            encrypt += start.elapsed();
+            encrypt += clock::now() - start;
             self.records = wan.0.len();
             self.octets = wan.0.iter().map(|buf| buf.len() - 42 - record::OVERHEAD).sum::<usize>()
                 / self.records.max(1);
             let view = view_of(&self.b.tables, &self.b.fdb, &self.b.counters);
-            let start = Instant::now();
+            let start = clock::now();
             while !wan.0.is_empty() {
                 let take = wan.0.len().min(BURST);
                 burst.extend(wan.0.drain(..take));
                 self.b.engine.burst(view, &mut lan, UPLINK, &mut burst);
             }
             self.b.engine.finish(view, &mut lan);
-            decrypt += start.elapsed();
-            assert_eq!(lan.0.len(), BURST, "every frame arrives");
-            lan.0.clear();
+            decrypt += clock::now() - start;
+            assert_eq!(lan.0.len(), self.burst, "every frame arrives");
+            free(&mut lan.0);
         }
         self.allocations += crate::alloc::allocations() - before;
         (encrypt, decrypt)
@@ -140,13 +149,13 @@ fn view_of<'a>(tables: &'a Tables, fdb: &'a Fdb, counters: &'a CoreCounters) -> 
     View { tables, fdb, counters, now: Now(Duration::from_secs(1)) }
 }
 
-fn open_lane(from: &mut Site, to: &mut Site, id: u32) {
+fn open_lane(from: &mut Site, to: &mut Site, id: u32, suite: Suite) {
     let id = LaneId::new(id).expect("24 bits");
     let secret = || LaneSecret::new([3; 32]);
     // Keys do not change while measured.
     let limits = KeyLimits { aes_blocks: u64::MAX / 2, age: Duration::from_secs(1 << 30) };
-    let rx = Box::new(RxLane::new(id, SUITE, secret()));
-    let tx = Box::new(TxLane::new(id, SUITE, secret(), limits, Duration::ZERO));
+    let rx = Box::new(RxLane::new(id, suite, secret()));
+    let tx = Box::new(TxLane::new(id, suite, secret(), limits, Duration::ZERO));
     command(to, Command::InstallRx { session: SESSION, lane: rx });
     command(from, Command::InstallTx { session: SESSION, lane: tx });
 }
@@ -156,7 +165,7 @@ fn command(site: &mut Site, command: Command) {
     site.engine.command(view, &mut Collect::default(), command);
 }
 
-fn site(id: u8, wan_mtu: u16, pool: &Recycling) -> Site {
+fn site(id: u8, wan_mtu: u16, pool: &MbufPool) -> Site {
     let wan = |site: u8| SocketAddr::from(([192, 0, 2, site], 443));
     let mac = |site: u8, port: PortIndex| MacAddr([2, 0xca, 0, 0, site, port.0]);
     let peer = 3 - id;

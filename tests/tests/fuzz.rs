@@ -84,8 +84,11 @@ fn frames() {
             assert!(udp.payload.end <= input.len());
             let _ = wire::vxlan::VxlanHeader::parse(&input[udp.payload]);
         }
-        let _ =
-            (wire::ethernet::addresses(input), wire::ethernet::outer_vlan(input), wire::flow::hash(input));
+        let _ = (
+            wire::ethernet::addresses(input),
+            wire::ethernet::outer_vlan(input),
+            wire::flow::hash(Default::default(), Default::default(), input),
+        );
     });
 }
 
@@ -115,8 +118,8 @@ fn blocks() {
     use record::block::{self, BlockWriter};
     let mut area = [0; 300];
     let mut writer = BlockWriter::new();
-    writer.push(&mut area, 10, &[1; 100], 0);
-    writer.push(&mut area, 11, &[2; 400], 0);
+    writer.push(&mut area, 10, (&[1; 12], &[1; 88]), 0);
+    writer.push(&mut area, 11, (&[], &[2; 400]), 0);
     fuzz(&[area.to_vec()], |input| {
         let mut end = 0;
         for block in block::blocks(input).map_while(Result::ok) {

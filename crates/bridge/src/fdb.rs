@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use wire::mac::MacAddr;
+use wire::mac::{MacAddr, MacBits};
 
 use crate::{Endpoint, SegmentIndex};
 
@@ -56,6 +56,13 @@ struct Slot {
     key: AtomicU64,
     /// Endpoint (32 bits) and the second it was last seen (32 bits); 0: gone, or not there yet.
     value: AtomicU64,
+}
+
+/// An address of a segment, and where the database that made it looks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    key: u64,
+    home: usize,
 }
 
 /// What learning an address found.
@@ -120,26 +127,40 @@ impl Fdb {
         self.len() == 0
     }
 
+    /// The key of an address, with the place where it is looked for: to be asked for once and used several times.
+    #[inline]
+    pub fn key(&self, segment: SegmentIndex, mac: MacBits) -> Key {
+        let key = key_of(segment, mac);
+        Key { key, home: self.home(key) }
+    }
+
     /// Starts loading the cache line that a look-up of this address will read.
     #[inline]
-    pub fn touch(&self, segment: SegmentIndex, mac: MacAddr) {
-        let bucket = &self.buckets[self.home(key_of(segment, mac))];
-        std::hint::black_box(bucket.displaced.load(Relaxed));
+    pub fn touch(&self, key: Key) {
+        std::hint::black_box(self.buckets[key.home].displaced.load(Relaxed));
     }
 
     /// Where the address is.
-    #[inline]
     pub fn lookup(&self, segment: SegmentIndex, mac: MacAddr) -> Option<Endpoint> {
-        let key = key_of(segment, mac);
+        self.lookup_key(self.key(segment, mac.into()))
+    }
+
+    /// Where the address of a key is.
+    #[inline]
+    pub fn lookup_key(&self, key: Key) -> Option<Endpoint> {
         let (_, value) = self.find(key)?;
         Endpoint::unpack((value >> 32) as u32)
     }
 
-    /// Notes that the address was seen at `from` in second `now`. A known entry is written only when
+    /// Notes that the address was seen at `from` in second `now`.
+    pub fn learn(&self, segment: SegmentIndex, mac: MacAddr, from: Endpoint, now: u32) -> Learned {
+        self.learn_key(self.key(segment, mac.into()), from, now)
+    }
+
+    /// Notes that the address of a key was seen at `from` in second `now`. A known entry is written only when
     /// the endpoint or the second has changed.
     #[inline]
-    pub fn learn(&self, segment: SegmentIndex, mac: MacAddr, from: Endpoint, now: u32) -> Learned {
-        let key = key_of(segment, mac);
+    pub fn learn_key(&self, key: Key, from: Endpoint, now: u32) -> Learned {
         let new = u64::from(from.pack()) << 32 | u64::from(now);
         if let Some((slot, value)) = self.find(key) {
             if value == new {
@@ -180,11 +201,17 @@ impl Fdb {
         self.buckets.iter().flat_map(|bucket| &bucket.slots).filter_map(Slot::entry)
     }
 
-    fn find(&self, key: u64) -> Option<(&Slot, u64)> {
-        let home = self.home(key);
+    #[inline]
+    fn find(&self, Key { key, home }: Key) -> Option<(&Slot, u64)> {
         if let Some(found) = self.buckets[home].find(key) {
             return Some(found);
         }
+        self.find_displaced(key, home)
+    }
+
+    /// Beyond its home.
+    #[cold]
+    fn find_displaced(&self, key: u64, home: usize) -> Option<(&Slot, u64)> {
         if self.buckets[home].displaced.load(Acquire) == 0 {
             return None;
         }
@@ -192,7 +219,7 @@ impl Fdb {
     }
 
     #[cold]
-    fn insert(&self, key: u64, value: u64) -> Learned {
+    fn insert(&self, key: Key, value: u64) -> Learned {
         let Ok(_structure) = self.structure.try_lock() else {
             return Learned::Busy;
         };
@@ -202,7 +229,7 @@ impl Fdb {
         if self.len() >= self.max_entries {
             return Learned::Full;
         }
-        let home = self.home(key);
+        let Key { key, home } = key;
         for step in 0..REACH {
             let bucket = &self.buckets[self.after(home, step)];
             let Some(slot) = bucket.slots.iter().find(|slot| slot.key.load(Relaxed) == 0) else {
@@ -247,6 +274,7 @@ impl Fdb {
         self.structure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
     fn home(&self, key: u64) -> usize {
         let product = u128::from(key ^ self.seed) * 0x9e37_79b9_7f4a_7c15_u128;
         let mixed = (product >> 64) as u64 ^ product as u64;
@@ -259,6 +287,7 @@ impl Fdb {
 }
 
 impl Bucket {
+    #[inline]
     fn find(&self, key: u64) -> Option<(&Slot, u64)> {
         self.slots.iter().find_map(|slot| {
             if slot.key.load(Acquire) != key {
@@ -287,8 +316,9 @@ impl Slot {
 }
 
 /// Never 0: the segment counts from 1.
-fn key_of(segment: SegmentIndex, mac: MacAddr) -> u64 {
-    (u64::from(segment.0) + 1) << 48 | mac.to_u64()
+#[inline]
+fn key_of(segment: SegmentIndex, mac: MacBits) -> u64 {
+    (u64::from(segment.0) + 1) << 48 | mac.get()
 }
 
 #[cfg(test)]

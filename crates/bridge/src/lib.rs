@@ -9,5 +9,5 @@ mod fdb;
 mod segments;
 
 pub use endpoint::{AttachmentIndex, Endpoint, RemoteIndex, SegmentIndex, SessionIndex};
-pub use fdb::{Entry, Fdb, Learned};
+pub use fdb::{Entry, Fdb, Key, Learned};
 pub use segments::{Forward, Segment, Segments};

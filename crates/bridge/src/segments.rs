@@ -1,9 +1,8 @@
 //! The segments of a snapshot, and where a frame of one goes.
 
-use wire::mac::MacAddr;
 use wire::tunnel::TunnelId;
 
-use crate::{AttachmentIndex, Endpoint, Fdb, SegmentIndex, SessionIndex};
+use crate::{AttachmentIndex, Endpoint, SegmentIndex, SessionIndex};
 
 /// One stretched L2 network.
 #[derive(Clone, Debug)]
@@ -53,13 +52,11 @@ impl Segments {
         (0..).map(SegmentIndex).zip(&self.0)
     }
 
-    /// Where a frame to `dst` that came from `from` goes: known unicast to one place, everything else everywhere
-    /// (IEEE 802.1Q 8.8.10).
-    pub fn forward(&self, segment: SegmentIndex, from: Endpoint, dst: MacAddr, fdb: &Fdb) -> Forward {
-        if dst.is_multicast() {
-            return Forward::Flood;
-        }
-        match fdb.lookup(segment, dst) {
+    /// Where a frame that came from `from` goes whose destination is known to be at `known`: known unicast to one place,
+    /// everything else, group addresses too, everywhere (IEEE 802.1Q 8.8.10).
+    #[inline]
+    pub fn forward(&self, segment: SegmentIndex, from: Endpoint, known: Option<Endpoint>) -> Forward {
+        match known {
             None => Forward::Flood,
             Some(to) if self.allowed(segment, from, to) => Forward::To(to),
             Some(_) => Forward::SameEndpoint,
@@ -105,7 +102,8 @@ impl Segments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RemoteIndex;
+    use crate::{Fdb, RemoteIndex};
+    use wire::mac::MacAddr;
 
     const SEGMENT: SegmentIndex = SegmentIndex(0);
 
@@ -149,7 +147,7 @@ mod tests {
         let mac = MacAddr([2, 0, 0, 0, 0, 1]);
         let here = Endpoint::Session(SessionIndex(0));
         fdb.learn(SEGMENT, mac, here, 1);
-        let forward = |spokes, from, dst| table(spokes).forward(SEGMENT, from, dst, &fdb);
+        let forward = |spokes, from, dst| table(spokes).forward(SEGMENT, from, fdb.lookup(SEGMENT, dst));
         let lan = Endpoint::Attachment(AttachmentIndex(0));
         let spoke = Endpoint::Session(SessionIndex(1));
         assert_eq!(forward(true, lan, mac), Forward::To(here));

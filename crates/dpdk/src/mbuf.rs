@@ -119,6 +119,13 @@ impl PacketBuf for Mbuf {
     }
 
     #[inline]
+    fn reset(&mut self) {
+        debug_assert!(self.is_contiguous());
+        self.place(HEADROOM as u16, 0);
+        self.raw_mut().ol_flags = 0;
+    }
+
+    #[inline]
     fn truncate(&mut self, len: usize) {
         let (offset, old) = (self.raw().data_off, self.raw().data_len);
         if len < usize::from(old) {
@@ -199,5 +206,29 @@ impl BufPool for MbufPool {
     fn alloc(&mut self) -> Option<Mbuf> {
         // SAFETY: the pool is valid; what it gives is an mbuf with one reference, ours.
         unsafe { NonNull::new(dpdk_sys::shim_alloc(self.0.as_ptr())).map(|raw| Mbuf::from_raw(raw)) }
+    }
+
+    #[inline]
+    fn alloc_burst<const N: usize>(&mut self, bufs: &mut ArrayVec<Mbuf, N>) {
+        let (held, room) = (bufs.len(), N - bufs.len());
+        // SAFETY: there is room for `room` pointers behind the elements held; when the call returns 0 all of them are mbufs with one
+        // reference, ours, and Mbuf is transparent over such a pointer. Otherwise none was taken.
+        unsafe {
+            let free = bufs.as_mut_ptr().add(held).cast();
+            if dpdk_sys::shim_alloc_bulk(self.0.as_ptr(), free, room as u32) == 0 {
+                bufs.set_len(N);
+                return;
+            }
+        }
+        // Fewer than wanted are left: one by one.
+        while !bufs.is_full() {
+            let Some(buf) = self.alloc() else { return };
+            bufs.push(buf);
+        }
+    }
+
+    #[inline]
+    fn free_burst<const N: usize>(&mut self, bufs: &mut ArrayVec<Mbuf, N>) {
+        free_burst(bufs);
     }
 }

@@ -3,23 +3,23 @@
 
 use std::net::IpAddr;
 
-use bridge::{AttachmentIndex, Endpoint, SegmentIndex};
+use bridge::{AttachmentIndex, Endpoint};
 use counters::DropReason;
 use wire::buf::PacketBuf;
 use wire::ethernet;
 use wire::frame::parse_udp;
-use wire::mac::MacAddr;
+use wire::mac::MacBits;
 use wire::vxlan::VxlanHeader;
 
 use crate::View;
-use crate::forward::Arrived;
+use crate::frame::{ADDRESSES, Meta, bridgeable};
 use crate::tables::{PortEntry, TrunkEntry, Vtep};
 
 /// What a trunk port's frame turns out to be.
 #[derive(Debug)]
 pub enum Classified<B> {
-    /// A frame of a segment, without the attachment's encapsulation.
-    Frame(Arrived<B>),
+    /// A frame of a segment, without the attachment's encapsulation: from its EtherType on.
+    Frame(Meta, B),
     /// Nothing for the bridge: the kernel's companion of the port may want it.
     Kernel(B),
     /// A VXLAN datagram of a VTEP that is yet to be learned.
@@ -29,21 +29,23 @@ pub enum Classified<B> {
 }
 
 /// Finds the segment of `buf`, received on the trunk port `entry`.
+#[inline]
 pub fn classify<B: PacketBuf>(
     view: View<'_>,
     entry: &PortEntry,
     trunk: &TrunkEntry,
     buf: B,
 ) -> Classified<B> {
-    let Some((dst, src)) = ethernet::addresses(buf.data()) else {
+    let Some((dst, src)) = MacBits::of_frame(buf.data()) else {
         return Classified::Drop(DropReason::Runt);
     };
-    if src == entry.mac {
+    let own = MacBits::from(entry.mac);
+    if src == own {
         // The kernel's own packets on a shared interface, or ours coming back.
         return Classified::Drop(DropReason::OwnSource);
     }
     if let Some(vtep) = &trunk.vtep {
-        if dst == entry.mac || dst.is_multicast() {
+        if dst == own || dst.is_multicast() {
             match vxlan(view, vtep, buf) {
                 Ok(found) => return found,
                 Err(other) => return by_tag(view, trunk, other),
@@ -51,24 +53,6 @@ pub fn classify<B: PacketBuf>(
         }
     }
     by_tag(view, trunk, buf)
-}
-
-/// Checks that hold for every frame that enters a segment, from whichever side.
-pub(crate) fn bridgeable(frame: &[u8], mtu: u16) -> Result<(MacAddr, MacAddr), DropReason> {
-    let (dst, src) = ethernet::addresses(frame).ok_or(DropReason::Runt)?;
-    if src.is_multicast() {
-        return Err(DropReason::SourceMulticast);
-    }
-    if src.is_zero() {
-        return Err(DropReason::SourceZero);
-    }
-    if dst.is_link_reserved() {
-        return Err(DropReason::ReservedMac);
-    }
-    if frame.len() > usize::from(mtu) + ethernet::HEADER_LEN {
-        return Err(DropReason::Oversize);
-    }
-    Ok((dst, src))
 }
 
 /// Takes `buf` as VXLAN when it is addressed to `vtep`; gives it back when it is something else.
@@ -94,21 +78,22 @@ fn vxlan<B: PacketBuf>(view: View<'_>, vtep: &Vtep, mut buf: B) -> Result<Classi
     buf.truncate(udp.payload.end);
     buf.trim_front(inner);
     Ok(match remote {
-        Some(remote) => accept(view, attachment, Endpoint::Vtep(attachment, remote), buf),
+        Some(remote) => accept(view, attachment, Endpoint::Vtep(attachment, remote), 0, buf),
         None if vtep.learn => Classified::UnknownVtep(buf, udp.src.ip()),
         None => Classified::Drop(DropReason::VxlanUnknownVtep),
     })
 }
 
 /// Takes `buf` as tagged or untagged.
-fn by_tag<B: PacketBuf>(view: View<'_>, trunk: &TrunkEntry, mut buf: B) -> Classified<B> {
-    let (attachment, tagged) = match ethernet::outer_vlan(buf.data()) {
-        Some(0) => (trunk.untagged, true), // priority tag: IEEE 802.1Q 9.6, no VLAN but a priority
+#[inline]
+fn by_tag<B: PacketBuf>(view: View<'_>, trunk: &TrunkEntry, buf: B) -> Classified<B> {
+    let (attachment, tag) = match ethernet::outer_vlan(buf.data()) {
+        Some(0) => (trunk.untagged, wire::vlan::TAG_LEN), // priority tag: IEEE 802.1Q 9.6, no VLAN but a priority
         Some(vid) => match trunk.vlans.get(vid) {
-            Some(attachment) => (Some(attachment), true),
+            Some(attachment) => (Some(attachment), wire::vlan::TAG_LEN),
             None => return Classified::Drop(DropReason::UnknownVlan),
         },
-        None => (trunk.untagged, false),
+        None => (trunk.untagged, 0),
     };
     let Some(attachment) = attachment else {
         // Untagged frames on a port without an untagged attachment: the kernel's ARP and ND for
@@ -119,31 +104,37 @@ fn by_tag<B: PacketBuf>(view: View<'_>, trunk: &TrunkEntry, mut buf: B) -> Class
             Classified::Drop(DropReason::UntaggedNotAttached)
         };
     };
-    if tagged {
-        if buf.len() < ethernet::HEADER_LEN + wire::vlan::TAG_LEN {
-            return Classified::Drop(DropReason::Runt);
-        }
-        buf.data_mut().copy_within(..2 * MacAddr::LEN, wire::vlan::TAG_LEN);
-        buf.trim_front(wire::vlan::TAG_LEN);
-    }
-    accept(view, attachment, Endpoint::Attachment(attachment), buf)
+    accept(view, attachment, Endpoint::Attachment(attachment), tag, buf)
 }
 
+/// Takes the addresses off, and `tag` octets behind them.
+#[inline]
 fn accept<B: PacketBuf>(
     view: View<'_>,
     attachment: AttachmentIndex,
     from: Endpoint,
-    buf: B,
+    tag: usize,
+    mut buf: B,
 ) -> Classified<B> {
     let Some(entry) = view.tables.attachment(attachment) else {
         return Classified::Drop(DropReason::NoDestination);
     };
-    let segment: SegmentIndex = entry.segment;
+    let segment = entry.segment;
     let Some(mtu) = view.tables.segments.get(segment).map(|segment| segment.mtu) else {
         return Classified::Drop(DropReason::NoDestination);
     };
-    match bridgeable(buf.data(), mtu) {
-        Ok((dst, src)) => Classified::Frame(Arrived { buf, segment, from, dst, src }),
+    let octets = buf.len() - tag.min(buf.len());
+    if octets < ethernet::HEADER_LEN {
+        return Classified::Drop(DropReason::Runt);
+    }
+    let Some((dst, src)) = MacBits::of_frame(buf.data()) else {
+        return Classified::Drop(DropReason::Runt);
+    };
+    match bridgeable(dst, src, octets, mtu) {
+        Ok(()) => {
+            buf.trim_front(ADDRESSES + tag);
+            Classified::Frame(Meta { segment, from, dst, src }, buf)
+        }
         Err(reason) => Classified::Drop(reason),
     }
 }

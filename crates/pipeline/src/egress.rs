@@ -1,30 +1,31 @@
 //! Stage three towards a local port: puts the attachment's VLAN tag or VXLAN header on.
 
-use bridge::{AttachmentIndex, RemoteIndex, SegmentIndex};
+use bridge::{AttachmentIndex, RemoteIndex};
 use counters::DropReason;
 use wire::buf::PacketBuf;
 use wire::ethernet::EtherType;
-use wire::mac::MacAddr;
 use wire::vlan::{TAG_LEN, VlanId};
 use wire::vxlan::{Vni, VxlanHeader};
 use wire::{flow, vxlan};
 
+use crate::frame::{ADDRESSES, Meta};
 use crate::tables::{AttachmentEntry, Encap, PortIndex};
 use crate::{Sink, View};
 
-/// Sends a frame of `segment` out of an attachment, for VXLAN to the given remote VTEP.
+/// Sends a frame, given from its EtherType on, out of an attachment, for VXLAN to the given remote VTEP.
+#[inline]
 pub(crate) fn send<B: PacketBuf, S: Sink<B>>(
     view: View<'_>,
     sink: &mut S,
-    segment: SegmentIndex,
+    meta: &Meta,
     (attachment, remote): (AttachmentIndex, Option<RemoteIndex>),
     mut buf: B,
 ) {
     // The segment is checked once more: no frame leaves its segment, whatever the FDB says.
-    let Some(entry) = view.tables.attachment(attachment).filter(|entry| entry.segment == segment) else {
+    let Some(entry) = view.tables.attachment(attachment).filter(|entry| entry.segment == meta.segment) else {
         return view.dropped(DropReason::NoDestination);
     };
-    match encapsulate(view, entry, remote, &mut buf) {
+    match encapsulate(view, entry, remote, meta, &mut buf) {
         Ok(port) => sink.send(port, buf),
         Err(reason) => view.dropped(reason),
     }
@@ -34,15 +35,17 @@ fn encapsulate<B: PacketBuf>(
     view: View<'_>,
     entry: &AttachmentEntry,
     remote: Option<RemoteIndex>,
+    meta: &Meta,
     buf: &mut B,
 ) -> Result<PortIndex, DropReason> {
     match &entry.encap {
-        Encap::Untagged => {}
-        Encap::Vlan(vlan) => push_vlan(buf, *vlan)?,
+        Encap::Untagged => put_front(buf, &meta.addresses())?,
+        Encap::Vlan(vlan) => put_front(buf, &with_tag(meta, *vlan))?,
         Encap::Vxlan(vni, _) => {
             let remote = remote.and_then(|remote| view.tables.remote(remote));
             let header = remote.and_then(|remote| remote.header.as_ref()).ok_or(DropReason::NoNextHop)?;
-            let source_port = vxlan::source_port(flow::hash(buf.data()));
+            let source_port = vxlan::source_port(flow::hash(meta.dst, meta.src, buf.data()));
+            put_front(buf, &meta.addresses())?;
             push_vxlan(buf, *vni)?;
             if !header.write(buf, source_port) {
                 return Err(DropReason::NoBuffer);
@@ -52,17 +55,22 @@ fn encapsulate<B: PacketBuf>(
     Ok(entry.port)
 }
 
-fn push_vlan<B: PacketBuf>(buf: &mut B, vlan: VlanId) -> Result<(), DropReason> {
-    buf.prepend(TAG_LEN).ok_or(DropReason::NoBuffer)?;
-    let data = buf.data_mut();
-    data.copy_within(TAG_LEN..TAG_LEN + 2 * MacAddr::LEN, 0);
-    data[2 * MacAddr::LEN..][..2].copy_from_slice(&EtherType::VLAN.get().to_be_bytes());
-    data[2 * MacAddr::LEN + 2..][..2].copy_from_slice(&vlan.get().to_be_bytes());
+/// Both addresses, and the tag behind them (IEEE 802.1Q 9.6).
+#[inline]
+fn with_tag(meta: &Meta, vlan: VlanId) -> [u8; ADDRESSES + TAG_LEN] {
+    let mut octets = [0; ADDRESSES + TAG_LEN];
+    octets[..ADDRESSES].copy_from_slice(&meta.addresses());
+    octets[ADDRESSES..ADDRESSES + 2].copy_from_slice(&EtherType::VLAN.get().to_be_bytes());
+    octets[ADDRESSES + 2..].copy_from_slice(&vlan.get().to_be_bytes());
+    octets
+}
+
+#[inline]
+fn put_front<B: PacketBuf, const N: usize>(buf: &mut B, octets: &[u8; N]) -> Result<(), DropReason> {
+    buf.prepend(N).ok_or(DropReason::NoBuffer)?.copy_from_slice(octets);
     Ok(())
 }
 
 fn push_vxlan<B: PacketBuf>(buf: &mut B, vni: Vni) -> Result<(), DropReason> {
-    let room = buf.prepend(vxlan::HEADER_LEN).ok_or(DropReason::NoBuffer)?;
-    room.copy_from_slice(&VxlanHeader::new(vni).to_bytes());
-    Ok(())
+    put_front(buf, &VxlanHeader::new(vni).to_bytes())
 }

@@ -6,14 +6,17 @@ use arrayvec::ArrayVec;
 use bridge::Fdb;
 use counters::{CoreCounters, DropReason};
 use crossbeam::channel::{Sender, TrySendError};
-use wire::buf::{BufPool, PacketBuf};
+use wire::buf::{BufPool, PacketBuf, Stash};
 
 use crate::classify::{self, Classified};
 use crate::command::{Command, Event};
-use crate::forward::Arrived;
+use crate::forward::Keys;
+use crate::frame::{Body, Meta};
 use crate::receive::RxLanes;
+use crate::recent::Recent;
 use crate::send::TxSessions;
-use crate::tables::{PortIndex, PortRole, Tables};
+use crate::tables::{PortEntry, PortIndex, PortRole, Tables, TrunkEntry};
+use crate::tally::Tally;
 
 /// Most packets that one poll of a queue takes.
 pub const BURST: usize = 64;
@@ -61,7 +64,9 @@ impl View<'_> {
 
 /// The state that one worker owns alone: its buffers, lanes and unfinished records.
 pub struct Engine<P: BufPool> {
-    pub(crate) pool: P,
+    pub(crate) pool: Stash<P>,
+    pub(crate) recent: Recent,
+    pub(crate) tally: Tally,
     pub(crate) tx: TxSessions<P::Buf>,
     pub(crate) rx: RxLanes<P::Buf>,
     events: Sender<Event>,
@@ -71,7 +76,14 @@ impl<P: BufPool> Engine<P> {
     /// An engine for at most `max_sessions` sessions, taking its buffers from `pool` and telling the
     /// control thread through `events`.
     pub fn new(pool: P, max_sessions: usize, events: Sender<Event>) -> Self {
-        Self { pool, tx: TxSessions::new(max_sessions), rx: RxLanes::new(max_sessions), events }
+        Self {
+            pool: Stash::new(pool),
+            recent: Recent::default(),
+            tally: Tally::default(),
+            tx: TxSessions::new(max_sessions),
+            rx: RxLanes::new(max_sessions),
+            events,
+        }
     }
 
     /// Processes a burst that `port` received and leaves `burst` empty. Records are sent when they
@@ -89,28 +101,7 @@ impl<P: BufPool> Engine<P> {
             return;
         };
         match &entry.role {
-            PortRole::Trunk(trunk) => {
-                // First pass: classify the whole burst and start the FDB's cache misses.
-                let mut arrived: ArrayVec<Arrived<P::Buf>, BURST> = ArrayVec::new();
-                for buf in burst.drain(..) {
-                    match classify::classify(view, entry, trunk, buf) {
-                        Classified::Frame(frame) => {
-                            frame.touch(view.fdb);
-                            arrived.push(frame);
-                        }
-                        Classified::Kernel(buf) => to_kernel(view, sink, port, buf),
-                        Classified::Drop(reason) => view.dropped(reason),
-                        Classified::UnknownVtep(frame, address) => {
-                            self.tell(view, Event::NewVtep { port, address });
-                            view.dropped(DropReason::VxlanUnknownVtep);
-                            drop(frame);
-                        }
-                    }
-                }
-                for frame in arrived {
-                    self.forward(view, sink, frame);
-                }
-            }
+            PortRole::Trunk(trunk) => self.trunk_burst(view, sink, (port, entry, trunk), burst),
             PortRole::Uplink(uplink) => {
                 for buf in burst.drain(..) {
                     if let Some(buf) = self.receive(view, sink, entry, uplink, buf) {
@@ -123,6 +114,35 @@ impl<P: BufPool> Engine<P> {
                     sink.send(*companion, buf);
                 }
             }
+        }
+        self.tally.settle(view);
+        self.recent.forget();
+        self.pool.tidy();
+    }
+
+    fn trunk_burst<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        (port, entry, trunk): (PortIndex, &PortEntry, &TrunkEntry),
+        burst: &mut ArrayVec<P::Buf, BURST>,
+    ) {
+        // First pass: classify the whole burst and start the FDB's cache misses.
+        let mut arrived: ArrayVec<(Meta, Keys, P::Buf), BURST> = ArrayVec::new();
+        for buf in burst.drain(..) {
+            match classify::classify(view, entry, trunk, buf) {
+                Classified::Frame(meta, buf) => arrived.push((meta, Keys::touch(view, &meta), buf)),
+                Classified::Kernel(buf) => to_kernel(view, sink, port, buf),
+                Classified::Drop(reason) => view.dropped(reason),
+                Classified::UnknownVtep(frame, address) => {
+                    self.tell(view, Event::NewVtep { port, address });
+                    view.dropped(DropReason::VxlanUnknownVtep);
+                    drop(frame);
+                }
+            }
+        }
+        for (meta, keys, buf) in arrived {
+            self.forward(view, sink, (&meta, keys), Body::Own(buf));
         }
     }
 
@@ -174,8 +194,8 @@ impl<P: BufPool> Engine<P> {
         view.counters.drops.add(DropReason::ReassemblyGaveUp, given_up as u64);
     }
 
-    /// The buffers' pool, to allocate from for a test or a measurement.
-    pub fn pool(&mut self) -> &mut P {
+    /// Where this engine takes its buffers from, to allocate from for a test.
+    pub fn pool(&mut self) -> &mut Stash<P> {
         &mut self.pool
     }
 

@@ -1,107 +1,117 @@
 //! Stage two: a frame of a segment finds its way. Learns the source, looks the destination up,
 //! and delivers to one endpoint or floods.
 
-use bridge::{AttachmentIndex, Endpoint, Fdb, Forward, Learned, RemoteIndex, SegmentIndex};
+use bridge::{AttachmentIndex, Endpoint, Forward, Key, RemoteIndex, SegmentIndex};
 use counters::DropReason;
-use wire::buf::{BufPool, PacketBuf};
-use wire::mac::MacAddr;
+use wire::buf::BufPool;
 
+use crate::frame::{ADDRESSES, Body, Meta, copy_of};
 use crate::tables::{Encap, Tables};
 use crate::{Engine, Sink, View, egress};
 
-/// A frame inside its segment: no VLAN tag or VXLAN header of the attachment, no block header.
-#[derive(Debug)]
-pub struct Arrived<B> {
-    /// The frame, from its destination address on.
-    pub buf: B,
-    /// Its segment.
-    pub segment: SegmentIndex,
-    /// Where it came from.
-    pub from: Endpoint,
-    /// Its destination address.
-    pub dst: MacAddr,
-    /// Its source address.
-    pub src: MacAddr,
+/// The FDB's keys of a frame's addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys {
+    source: Key,
+    destination: Key,
 }
 
-impl<B> Arrived<B> {
-    /// Starts the cache misses of the look-ups that will follow.
-    pub(crate) fn touch(&self, fdb: &Fdb) {
-        fdb.touch(self.segment, self.dst);
-        fdb.touch(self.segment, self.src);
+impl Keys {
+    /// Computes the keys and starts the cache misses of the look-ups that will follow.
+    #[inline]
+    pub(crate) fn touch(view: View<'_>, meta: &Meta) -> Self {
+        let source = view.fdb.key(meta.segment, meta.src);
+        let destination = view.fdb.key(meta.segment, meta.dst);
+        view.fdb.touch(source);
+        view.fdb.touch(destination);
+        Self { source, destination }
     }
 }
 
 impl<P: BufPool> Engine<P> {
     /// Learns and forwards one frame.
-    pub(crate) fn forward<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, frame: Arrived<P::Buf>) {
-        count_in(view, &frame);
-        if let Learned::Full = view.fdb.learn(frame.segment, frame.src, frame.from, view.now.seconds()) {
-            // The frame itself is forwarded: a full table makes for flooding, not for loss.
-            view.counters.drops.add(DropReason::MacLimit, 1);
-        }
-        match view.tables.segments.forward(frame.segment, frame.from, frame.dst, view.fdb) {
-            Forward::To(to) => self.deliver(view, sink, to, frame),
-            Forward::Flood => self.flood(view, sink, frame),
-            Forward::SameEndpoint => view.dropped(DropReason::Hairpin),
-        }
-    }
-
-    fn deliver<S: Sink<P::Buf>>(
+    #[inline]
+    pub(crate) fn forward<S: Sink<P::Buf>>(
         &mut self,
         view: View<'_>,
         sink: &mut S,
-        to: Endpoint,
-        frame: Arrived<P::Buf>,
+        (meta, keys): (&Meta, Keys),
+        body: Body<'_, P::Buf>,
     ) {
-        match to {
-            Endpoint::Session(session) => {
-                self.pack(view, sink, session, frame.segment, frame.buf.data(), false)
+        self.tally.count(view, meta, ADDRESSES + body.data().len());
+        self.recent.learn(view, keys.source, meta.from);
+        // A group address is nobody's source, so that it is not in the FDB; the frame is flooded.
+        let known = self.recent.lookup(view, keys.destination);
+        match view.tables.segments.forward(meta.segment, meta.from, known) {
+            Forward::To(Endpoint::Session(session)) => {
+                self.pack(view, sink, session, meta, body.data(), false);
+                self.recycle(body);
             }
-            Endpoint::Attachment(attachment) => {
-                egress::send(view, sink, frame.segment, (attachment, None), frame.buf)
+            Forward::To(Endpoint::Attachment(attachment)) => {
+                self.leave(view, sink, meta, (attachment, None), body);
             }
-            Endpoint::Vtep(attachment, remote) => {
-                egress::send(view, sink, frame.segment, (attachment, Some(remote)), frame.buf)
+            Forward::To(Endpoint::Vtep(attachment, remote)) => {
+                self.leave(view, sink, meta, (attachment, Some(remote)), body);
+            }
+            Forward::Flood => self.flood(view, sink, meta, body),
+            Forward::SameEndpoint => {
+                view.dropped(DropReason::Hairpin);
+                self.recycle(body);
             }
         }
     }
 
-    fn flood<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, frame: Arrived<P::Buf>) {
-        let Arrived { buf, segment, from, .. } = frame;
+    /// Sends a frame out of a local attachment.
+    #[inline]
+    fn leave<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        meta: &Meta,
+        to: (AttachmentIndex, Option<RemoteIndex>),
+        body: Body<'_, P::Buf>,
+    ) {
+        match body.into_buf(&mut self.pool) {
+            Some(buf) => egress::send(view, sink, meta, to, buf),
+            None => view.dropped(DropReason::NoBuffer),
+        }
+    }
+
+    fn flood<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, meta: &Meta, body: Body<'_, P::Buf>) {
         let segments = &view.tables.segments;
         let mut reached = false;
-        for session in segments.flood_sessions(segment, from) {
+        for session in segments.flood_sessions(meta.segment, meta.from) {
             reached = true;
-            self.pack(view, sink, session, segment, buf.data(), true);
+            self.pack(view, sink, session, meta, body.data(), true);
         }
-        let mut targets = flood_targets(view.tables, segment, from).peekable();
+        let mut targets = flood_targets(view.tables, meta.segment, meta.from).peekable();
         if targets.peek().is_none() {
             if !reached {
                 view.dropped(DropReason::NoDestination);
             }
-            return;
+            return self.recycle(body);
         }
         // Every target but the last gets a copy, the last the frame itself.
-        let mut original = Some(buf);
-        while let Some((attachment, remote)) = targets.next() {
+        let mut original = Some(body);
+        while let Some(target) = targets.next() {
             let copy = match (targets.peek(), &original) {
-                (Some(_), Some(buf)) => copy_of(&mut self.pool, buf.data()),
-                _ => original.take(),
+                (Some(_), Some(body)) => copy_of(&mut self.pool, body.data()),
+                _ => original.take().and_then(|body| body.into_buf(&mut self.pool)),
             };
             match copy {
-                Some(copy) => egress::send(view, sink, segment, (attachment, remote), copy),
+                Some(copy) => egress::send(view, sink, meta, target, copy),
                 None => view.dropped(DropReason::NoBuffer),
             }
         }
     }
-}
 
-/// A new buffer that holds `bytes`.
-pub(crate) fn copy_of<P: BufPool>(pool: &mut P, bytes: &[u8]) -> Option<P::Buf> {
-    let mut copy = pool.alloc()?;
-    copy.append(bytes.len())?.copy_from_slice(bytes);
-    Some(copy)
+    /// Gives a frame's buffer back.
+    #[inline]
+    fn recycle(&mut self, body: Body<'_, P::Buf>) {
+        if let Body::Own(buf) = body {
+            self.pool.recycle(buf);
+        }
+    }
 }
 
 /// Every place on a local port that a flooded frame goes to; several for a VXLAN attachment with
@@ -121,19 +131,4 @@ fn flood_targets(
         let single = (!is_vxlan).then_some((attachment, None));
         single.into_iter().chain(remotes.iter().map(move |remote| (attachment, Some(*remote))))
     })
-}
-
-fn count_in<B: PacketBuf>(view: View<'_>, frame: &Arrived<B>) {
-    let Some(counters) = view.counters.segments.get(usize::from(frame.segment.0)) else {
-        return;
-    };
-    let side = match frame.from {
-        Endpoint::Session(_) => &counters.from_tunnel,
-        Endpoint::Attachment(_) | Endpoint::Vtep(..) => &counters.from_lan,
-    };
-    side.frames.add(1);
-    side.octets.add(frame.buf.len() as u64);
-    if frame.dst.is_multicast() {
-        side.bum.add(1);
-    }
 }

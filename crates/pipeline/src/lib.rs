@@ -19,8 +19,11 @@ pub mod command;
 pub mod egress;
 mod engine;
 pub mod forward;
+pub mod frame;
 pub mod receive;
+mod recent;
 pub mod send;
 pub mod tables;
+mod tally;
 
 pub use engine::{BURST, Engine, HOUSEKEEPING, Now, Sink, View};

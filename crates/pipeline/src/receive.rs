@@ -5,17 +5,19 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use bridge::{Endpoint, SessionIndex};
+use arrayvec::ArrayVec;
+use bridge::{Endpoint, SegmentIndex, SessionIndex};
 use counters::DropReason;
 use hashbrown::HashMap;
 use record::reassembly::{GaveUp, Piece, Reassembler};
 use record::{LaneId, OpenError, RxLane, block, header};
 use wire::buf::{BufPool, PacketBuf};
 use wire::frame::parse_udp;
+use wire::mac::MacBits;
 
-use crate::classify::bridgeable;
 use crate::command::{ControlBlock, Event, MAX_CONTROL_BLOCK};
-use crate::forward::{Arrived, copy_of};
+use crate::forward::Keys;
+use crate::frame::{ADDRESSES, Body, Meta, bridgeable};
 use crate::send::SESSION_TUNNEL;
 use crate::tables::{PortEntry, UplinkEntry};
 use crate::{Engine, Sink, View};
@@ -62,6 +64,72 @@ struct Record {
     number: u64,
     from: SocketAddr,
     plaintext: Range<usize>,
+}
+
+/// Whole frames of a record that are looked up at once.
+const AT_ONCE: usize = 32;
+
+/// A whole frame in a record.
+struct Whole {
+    meta: Meta,
+    keys: Keys,
+    range: Range<usize>,
+}
+
+/// What came out of one record, to be counted with it, and the segment of the frame before.
+#[derive(Default)]
+struct Unpacked {
+    segment: Option<(u16, SegmentIndex, u16)>,
+    frames: u64,
+    octets: u64,
+    bum: u64,
+}
+
+impl Unpacked {
+    /// Takes a whole frame that came through the tunnel, if it belongs to a segment of the session.
+    #[inline]
+    fn accept(&mut self, view: View<'_>, session: SessionIndex, tunnel: u16, frame: &[u8]) -> Option<Meta> {
+        let (index, mtu) = match self.segment {
+            Some((same, index, mtu)) if same == tunnel => (index, mtu),
+            _ => {
+                let found = joined_segment(view, session, tunnel);
+                if found.is_none() {
+                    view.dropped(DropReason::UnknownTunnelId);
+                }
+                let (index, mtu) = found?;
+                self.segment = Some((tunnel, index, mtu));
+                (index, mtu)
+            }
+        };
+        let Some((dst, src)) = MacBits::of_frame(frame) else {
+            view.dropped(DropReason::Runt);
+            return None;
+        };
+        if let Err(reason) = bridgeable(dst, src, frame.len(), mtu) {
+            view.dropped(reason);
+            return None;
+        }
+        self.frames += 1;
+        self.octets += frame.len() as u64;
+        self.bum += u64::from(dst.is_multicast());
+        Some(Meta { segment: index, from: Endpoint::Session(session), dst, src })
+    }
+
+    fn settle(self, view: View<'_>, session: SessionIndex) {
+        if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
+            counters.rx_frames.add(self.frames);
+            counters.rx_octets.add(self.octets);
+            counters.rx_bum.add(self.bum);
+        }
+    }
+}
+
+/// The segment with this tunnel ID, and its MTU, if both ends of the session attach it.
+fn joined_segment(view: View<'_>, session: SessionIndex, tunnel: u16) -> Option<(SegmentIndex, u16)> {
+    let tables = view.tables;
+    let index = tables.by_tunnel.get(tunnel)?;
+    let joined = tables.session(session)?.segments.contains(tunnel);
+    joined.then_some((index, tables.segments.get(index)?.mtu))
 }
 
 impl<P: BufPool> Engine<P> {
@@ -128,9 +196,9 @@ impl<P: BufPool> Engine<P> {
     }
 
     fn unpack<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, record: &Record, mut buf: P::Buf) {
+        let mut unpacked = Unpacked::default();
         let plaintext = &buf.data()[record.plaintext.clone()];
-        // A whole frame at the end of the record keeps the record's own buffer: no copy.
-        let mut last = None;
+        let mut whole: ArrayVec<Whole, AT_ONCE> = ArrayVec::new();
         for block in block::blocks(plaintext) {
             let Ok(block) = block else {
                 view.dropped(DropReason::MalformedBlock);
@@ -139,21 +207,48 @@ impl<P: BufPool> Engine<P> {
             let bytes = &plaintext[block.range.clone()];
             if block.tunnel == SESSION_TUNNEL {
                 self.control_block(view, record, bytes);
-            } else if !(block.first && block.last) {
-                self.piece(view, sink, record, &block, bytes);
-            } else if block.range.end == plaintext.len() {
-                last = Some((block.tunnel, block.range));
-            } else {
-                match copy_of(&mut self.pool, bytes) {
-                    Some(frame) => self.arrived(view, sink, record.session, block.tunnel, frame),
-                    None => view.dropped(DropReason::NoBuffer),
-                }
+                continue;
             }
+            if !(block.first && block.last) {
+                self.whole_frames(view, sink, plaintext, whole.drain(..));
+                self.piece(view, sink, record, &block, bytes, &mut unpacked);
+                continue;
+            }
+            let Some(meta) = unpacked.accept(view, record.session, block.tunnel, bytes) else { continue };
+            if whole.is_full() {
+                self.whole_frames(view, sink, plaintext, whole.drain(..));
+            }
+            whole.push(Whole { meta, keys: Keys::touch(view, &meta), range: block.range });
         }
-        if let Some((tunnel, range)) = last {
-            buf.truncate(record.plaintext.start + range.end);
-            buf.trim_front(record.plaintext.start + range.start);
-            self.arrived(view, sink, record.session, tunnel, buf);
+        // A whole frame at the end of the record keeps the record's own buffer: no copy.
+        let last = if whole.last().is_some_and(|frame| frame.range.end == plaintext.len()) {
+            whole.pop()
+        } else {
+            None
+        };
+        self.whole_frames(view, sink, plaintext, whole.drain(..));
+        match last {
+            Some(Whole { meta, keys, range }) => {
+                buf.truncate(record.plaintext.start + range.end);
+                buf.trim_front(record.plaintext.start + range.start + ADDRESSES);
+                self.forward(view, sink, (&meta, keys), Body::Own(buf));
+            }
+            None => self.pool.recycle(buf),
+        }
+        unpacked.settle(view, record.session);
+    }
+
+    #[inline]
+    fn whole_frames<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        plaintext: &[u8],
+        frames: impl Iterator<Item = Whole>,
+    ) {
+        for Whole { meta, keys, range } in frames {
+            let body = Body::InRecord(&plaintext[range.start + ADDRESSES..range.end]);
+            self.forward(view, sink, (&meta, keys), body);
         }
     }
 
@@ -164,6 +259,7 @@ impl<P: BufPool> Engine<P> {
         record: &Record,
         block: &block::Block,
         bytes: &[u8],
+        unpacked: &mut Unpacked,
     ) {
         let Some(entry) = self.rx.lanes.get_mut(&record.lane) else {
             return;
@@ -171,41 +267,15 @@ impl<P: BufPool> Engine<P> {
         let block::Block { first, last, tunnel, .. } = *block;
         let piece = Piece { number: record.number, first, last, tunnel, bytes };
         match entry.pieces.piece(piece, view.now.0, &mut self.pool) {
-            Ok(Some(frame)) => self.arrived(view, sink, record.session, tunnel, frame),
+            Ok(Some(mut frame)) => {
+                if let Some(meta) = unpacked.accept(view, record.session, tunnel, frame.data()) {
+                    frame.trim_front(ADDRESSES);
+                    let keys = Keys::touch(view, &meta);
+                    self.forward(view, sink, (&meta, keys), Body::Own(frame));
+                }
+            }
             Ok(None) => {}
             Err(GaveUp) => view.dropped(DropReason::ReassemblyGaveUp),
-        }
-    }
-
-    /// Forwards a whole frame that came through the tunnel.
-    fn arrived<S: Sink<P::Buf>>(
-        &mut self,
-        view: View<'_>,
-        sink: &mut S,
-        session: SessionIndex,
-        tunnel: u16,
-        buf: P::Buf,
-    ) {
-        let tables = view.tables;
-        let known = tables.session(session).is_some_and(|entry| entry.segments.contains(tunnel));
-        let segment = tables.by_tunnel.get(tunnel).filter(|_| known);
-        let Some((index, segment)) = segment.and_then(|index| Some((index, tables.segments.get(index)?)))
-        else {
-            return view.dropped(DropReason::UnknownTunnelId);
-        };
-        match bridgeable(buf.data(), segment.mtu) {
-            Ok((dst, src)) => {
-                if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
-                    counters.rx_frames.add(1);
-                    counters.rx_octets.add(buf.len() as u64);
-                    if dst.is_multicast() {
-                        counters.rx_bum.add(1);
-                    }
-                }
-                let from = Endpoint::Session(session);
-                self.forward(view, sink, Arrived { buf, segment: index, from, dst, src });
-            }
-            Err(reason) => view.dropped(reason),
         }
     }
 

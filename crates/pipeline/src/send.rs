@@ -4,12 +4,13 @@
 //! A record stays open until it is full or the burst ends. A frame that does not fit goes on in
 //! the next record, so every record of a busy burst but the last has the full size.
 
-use bridge::{SegmentIndex, SessionIndex};
+use bridge::SessionIndex;
 use counters::DropReason;
 use record::block::BlockWriter;
 use record::{HEADER_LEN, OVERHEAD, TAG_LEN, TxLane};
 use wire::buf::{BufPool, PacketBuf};
 
+use crate::frame::{ADDRESSES, Meta};
 use crate::tables::Path;
 use crate::{Engine, Sink, View};
 
@@ -33,6 +34,15 @@ struct TxSession<B> {
 struct OpenRecord<B> {
     buf: B,
     blocks: BlockWriter,
+    packed: Packed,
+}
+
+/// Frames that have ended in a record, to be counted with it.
+#[derive(Default)]
+struct Packed {
+    frames: u64,
+    octets: u64,
+    bum: u64,
 }
 
 impl<B> TxSessions<B> {
@@ -60,32 +70,30 @@ impl<B> TxSessions<B> {
 }
 
 impl<P: BufPool> Engine<P> {
-    /// Adds a frame of `segment` to the session's record.
+    /// Adds a frame, given from its EtherType on, to the session's record.
+    #[inline]
     pub(crate) fn pack<S: Sink<P::Buf>>(
         &mut self,
         view: View<'_>,
         sink: &mut S,
         session: SessionIndex,
-        segment: SegmentIndex,
-        frame: &[u8],
+        meta: &Meta,
+        rest: &[u8],
         flooded: bool,
     ) {
         let tables = view.tables;
-        let Some((entry, segment)) = tables.session(session).zip(tables.segments.get(segment)) else {
+        let Some((entry, segment)) = tables.session(session).zip(tables.segments.get(meta.segment)) else {
             return view.dropped(DropReason::SessionDown);
         };
         let Some(path) = &entry.path else {
             return view.dropped(DropReason::NoPeerAddress);
         };
+        let frame = (&meta.addresses(), rest);
         match self.pack_blocks(view, sink, session, path, segment.tunnel_id.get(), frame) {
-            Ok(()) => {
-                if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
-                    counters.tx_frames.add(1);
-                    counters.tx_octets.add(frame.len() as u64);
-                    if flooded {
-                        counters.tx_bum.add(1);
-                    }
-                }
+            Ok(packed) => {
+                packed.frames += 1;
+                packed.octets += (ADDRESSES + rest.len()) as u64;
+                packed.bum += u64::from(flooded);
             }
             Err(reason) => view.dropped(reason),
         }
@@ -105,7 +113,7 @@ impl<P: BufPool> Engine<P> {
             return view.dropped(DropReason::NoPeerAddress);
         };
         self.close_record(view, sink, session);
-        if let Err(reason) = self.pack_blocks(view, sink, session, path, SESSION_TUNNEL, block) {
+        if let Err(reason) = self.pack_blocks(view, sink, session, path, SESSION_TUNNEL, (&[], block)) {
             view.dropped(reason);
         }
         self.close_record_on(view, sink, session, path);
@@ -121,45 +129,58 @@ impl<P: BufPool> Engine<P> {
         }
     }
 
-    fn pack_blocks<S: Sink<P::Buf>>(
+    /// Packs a frame, which is two pieces behind each other. Returns where it is counted: in the record that it ends in.
+    #[inline]
+    fn pack_blocks<S: Sink<P::Buf>, const HEAD: usize>(
         &mut self,
         view: View<'_>,
         sink: &mut S,
         session: SessionIndex,
         path: &Path,
         tunnel: u16,
-        frame: &[u8],
-    ) -> Result<(), DropReason> {
-        let capacity = usize::from(path.max_record).saturating_sub(OVERHEAD);
+        frame: (&[u8; HEAD], &[u8]),
+    ) -> Result<&mut Packed, DropReason> {
+        let len = HEAD + frame.1.len();
         let mut taken = 0;
-        while taken < frame.len() {
-            let TxSessions { sessions, open: listed } = &mut self.tx;
-            let tx = sessions.get_mut(usize::from(session.0)).and_then(Option::as_mut);
-            let tx = tx.ok_or(DropReason::NoTxLane)?;
-            let open = match &mut tx.open {
-                Some(open) => open,
-                slot @ None => {
-                    let mut buf = self.pool.alloc().ok_or(DropReason::NoBuffer)?;
-                    buf.append(HEADER_LEN + capacity).ok_or(DropReason::NoBuffer)?;
-                    slot.insert(OpenRecord { buf, blocks: BlockWriter::new() })
-                }
-            };
-            if !tx.listed {
-                tx.listed = true;
-                listed.push(session);
-            }
-            let area = &mut open.buf.data_mut()[HEADER_LEN..];
+        loop {
+            let open = self.open_record(session, path)?;
             let fresh = open.blocks.is_empty();
-            let n = open.blocks.push(area, tunnel, frame, taken);
+            let n = open.blocks.push(&mut open.buf.data_mut()[HEADER_LEN..], tunnel, frame, taken);
             if n == 0 && fresh {
                 return Err(DropReason::PathTooSmall);
             }
             taken += n;
-            if taken < frame.len() {
-                self.close_record_on(view, sink, session, path);
+            if taken == len {
+                // Found a moment ago: the borrow of a value that is returned in one branch only lasts too long.
+                return Ok(&mut self.open_record(session, path)?.packed);
+            }
+            self.close_record_on(view, sink, session, path);
+        }
+    }
+
+    /// The session's open record, a new one if there is none.
+    #[inline]
+    fn open_record(
+        &mut self,
+        session: SessionIndex,
+        path: &Path,
+    ) -> Result<&mut OpenRecord<P::Buf>, DropReason> {
+        let TxSessions { sessions, open: listed } = &mut self.tx;
+        let tx = sessions.get_mut(usize::from(session.0)).and_then(Option::as_mut);
+        let tx = tx.ok_or(DropReason::NoTxLane)?;
+        if !tx.listed {
+            tx.listed = true;
+            listed.push(session);
+        }
+        match &mut tx.open {
+            Some(open) => Ok(open),
+            slot @ None => {
+                let mut buf = self.pool.alloc().ok_or(DropReason::NoBuffer)?;
+                let capacity = usize::from(path.max_record).saturating_sub(OVERHEAD);
+                buf.append(HEADER_LEN + capacity).ok_or(DropReason::NoBuffer)?;
+                Ok(slot.insert(OpenRecord { buf, blocks: BlockWriter::new(), packed: Packed::default() }))
             }
         }
-        Ok(())
     }
 
     fn close_record<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, session: SessionIndex) {
@@ -183,7 +204,7 @@ impl<P: BufPool> Engine<P> {
         let Some(tx) = self.tx.get(session) else {
             return;
         };
-        let Some(OpenRecord { mut buf, blocks }) = tx.open.take() else {
+        let Some(OpenRecord { mut buf, blocks, packed }) = tx.open.take() else {
             return;
         };
         buf.truncate(HEADER_LEN + blocks.len());
@@ -199,6 +220,9 @@ impl<P: BufPool> Engine<P> {
         }
         if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
             counters.tx_records.add(1);
+            counters.tx_frames.add(packed.frames);
+            counters.tx_octets.add(packed.octets);
+            counters.tx_bum.add(packed.bum);
         }
         sink.send(path.port, buf);
     }

@@ -53,29 +53,42 @@ impl BlockWriter {
         self.len == 0
     }
 
-    /// Appends the octets of `frame` from `offset` on, as many as there is room for, and returns how many. 0:
+    /// Appends the octets of a frame from `offset` on, as many as there is room for, and returns how many. 0:
     /// the record has to be closed first. When some are left, the rest belongs at the start of the next record.
-    #[inline]
-    pub fn push(&mut self, area: &mut [u8], tunnel: u16, frame: &[u8], offset: usize) -> usize {
-        let left = &frame[offset..];
+    ///
+    /// The frame is `head` and `rest` behind each other; `head` is shorter than [`MIN_PIECE`], so that it is never split.
+    #[inline(always)]
+    pub fn push<const HEAD: usize>(
+        &mut self,
+        area: &mut [u8],
+        tunnel: u16,
+        (head, rest): (&[u8; HEAD], &[u8]),
+        offset: usize,
+    ) -> usize {
+        const { assert!(HEAD < MIN_PIECE) };
+        let Some(left) = (HEAD + rest.len()).checked_sub(offset) else { return 0 };
         let room = area.len().saturating_sub(self.len + BLOCK_HEADER_LEN).min(usize::from(u16::MAX));
-        if room < left.len().min(MIN_PIECE) || left.is_empty() {
+        if room < left.min(MIN_PIECE) || left == 0 {
             return 0;
         }
-        let piece = &left[..left.len().min(room)];
+        let piece = left.min(room);
         let mut flags = tunnel & TUNNEL;
-        if offset == 0 {
-            flags |= FIRST;
-        }
-        if piece.len() == left.len() {
+        if piece == left {
             flags |= LAST;
         }
-        let block = &mut area[self.len..][..BLOCK_HEADER_LEN + piece.len()];
+        let block = &mut area[self.len..][..BLOCK_HEADER_LEN + piece];
+        let body = &mut block[BLOCK_HEADER_LEN..];
+        if offset == 0 {
+            flags |= FIRST;
+            body[..HEAD].copy_from_slice(head);
+            body[HEAD..].copy_from_slice(&rest[..piece - HEAD]);
+        } else {
+            body.copy_from_slice(&rest[offset - HEAD..][..piece]);
+        }
         block[..2].copy_from_slice(&flags.to_be_bytes());
-        block[2..4].copy_from_slice(&(piece.len() as u16).to_be_bytes());
-        block[4..].copy_from_slice(piece);
+        block[2..4].copy_from_slice(&(piece as u16).to_be_bytes());
         self.len += block.len();
-        piece.len()
+        piece
     }
 }
 

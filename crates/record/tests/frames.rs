@@ -18,7 +18,7 @@ fn pack(frames: &[(u16, Vec<u8>)], capacity: usize) -> Vec<Vec<u8>> {
     for (tunnel, frame) in frames {
         let mut taken = 0;
         loop {
-            taken += writer.push(&mut area, *tunnel, frame, taken);
+            taken += writer.push(&mut area, *tunnel, (&[], frame), taken);
             if taken == frame.len() {
                 break;
             }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 /// Octets kept free in front of a fresh buffer: room for the outer Ethernet, VLAN, IPv6, UDP and
 /// record or VXLAN headers that a stage may put in front without copying.
 pub const HEADROOM: usize = 128;
@@ -25,6 +27,8 @@ pub trait PacketBuf: Sized {
     fn append(&mut self, n: usize) -> Option<&mut [u8]>;
     /// Drops the first `n` octets. Panics when the packet is shorter: a bug of the caller.
     fn trim_front(&mut self, n: usize);
+    /// Makes the buffer as a pool gives it: empty, with [`HEADROOM`] octets in front.
+    fn reset(&mut self);
     /// Shortens the packet to `len` octets; does nothing when it is not longer.
     fn truncate(&mut self, len: usize);
     /// Length of the packet in octets.
@@ -43,6 +47,68 @@ pub trait BufPool {
     type Buf: PacketBuf;
     /// An empty buffer with [`HEADROOM`] octets in front, or `None` when the pool is empty.
     fn alloc(&mut self) -> Option<Self::Buf>;
+
+    /// Fills `bufs` with empty buffers, as far as there are enough.
+    fn alloc_burst<const N: usize>(&mut self, bufs: &mut ArrayVec<Self::Buf, N>) {
+        while !bufs.is_full() {
+            let Some(buf) = self.alloc() else { return };
+            bufs.push(buf);
+        }
+    }
+
+    /// Takes all of `bufs` back.
+    fn free_burst<const N: usize>(&mut self, bufs: &mut ArrayVec<Self::Buf, N>) {
+        bufs.clear();
+    }
+}
+
+/// A pool's buffers, taken and given back many at a time.
+#[derive(Debug)]
+pub struct Stash<P: BufPool> {
+    pool: P,
+    fresh: ArrayVec<P::Buf, 32>,
+    used: ArrayVec<P::Buf, 32>,
+}
+
+impl<P: BufPool> Stash<P> {
+    /// Takes from `pool` what is needed, when it is needed.
+    pub fn new(pool: P) -> Self {
+        Self { pool, fresh: ArrayVec::new(), used: ArrayVec::new() }
+    }
+
+    /// Takes a buffer back, sooner or later.
+    #[inline]
+    pub fn recycle(&mut self, buf: P::Buf) {
+        if self.used.is_full() {
+            self.tidy();
+        }
+        self.used.push(buf);
+    }
+
+    /// Gives all that was taken back to the pool.
+    #[inline]
+    pub fn tidy(&mut self) {
+        if !self.used.is_empty() {
+            self.pool.free_burst(&mut self.used);
+        }
+    }
+}
+
+impl<P: BufPool> BufPool for Stash<P> {
+    type Buf = P::Buf;
+
+    #[inline]
+    fn alloc(&mut self) -> Option<P::Buf> {
+        // What was used last is in the cache still.
+        if let Some(mut buf) = self.used.pop() {
+            buf.reset();
+            return Some(buf);
+        }
+        if self.fresh.is_empty() {
+            self.pool.alloc_burst(&mut self.fresh);
+        }
+        self.fresh.pop()
+    }
 }
 
 /// A packet buffer in ordinary memory, for tests, fuzzers and the simulator.
@@ -123,6 +189,10 @@ impl PacketBuf for HeapBuf {
     fn trim_front(&mut self, n: usize) {
         assert!(n <= self.len(), "cannot trim {n} octets off {}", self.len());
         self.start += n;
+    }
+
+    fn reset(&mut self) {
+        (self.start, self.end) = (HEADROOM, HEADROOM);
     }
 
     fn truncate(&mut self, len: usize) {

@@ -2,18 +2,19 @@
 
 use zerocopy::FromBytes;
 
-use crate::ethernet::{EtherType, EthernetHeader};
+use crate::ethernet::EtherType;
 use crate::ip::{Ipv4Header, Ipv6Header, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::mac::MacBits;
 
 /// A hash over the MAC addresses, and with IPv4 and IPv6 over addresses, protocol and TCP or UDP
 /// ports. Frames of one flow have one hash; fragments leave the ports out, so that all pieces of a
-/// packet go one way. Not secret and not collision-free.
-pub fn hash(frame: &[u8]) -> u32 {
-    let Some((ethernet, packet)) = EthernetHeader::parse(frame) else {
-        return 0;
+/// packet go one way. Not secret and not collision-free. `rest` is what follows the addresses, from the EtherType on.
+pub fn hash(dst: MacBits, src: MacBits, rest: &[u8]) -> u32 {
+    let state = mix(mix(0, dst.get()), src.get());
+    let Some((ethertype, packet)) = rest.split_first_chunk() else {
+        return (state >> 32) as u32;
     };
-    let state = mix(mix(0, ethernet.dst.to_u64()), ethernet.src.to_u64());
-    let state = match EtherType::new(ethernet.ethertype.get()) {
+    let state = match EtherType::new(u16::from_be_bytes(*ethertype)) {
         EtherType::IPV4 => ipv4(state, packet),
         EtherType::IPV6 => ipv6(state, packet),
         _ => state,
@@ -58,6 +59,12 @@ fn mix(state: u64, word: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn hash(frame: &[u8]) -> u32 {
+        let (dst, src) = MacBits::of_frame(frame).unwrap_or_default();
+        super::hash(dst, src, frame.get(12..).unwrap_or_default())
+    }
+
     use proptest::prelude::*;
     use std::collections::HashSet;
 

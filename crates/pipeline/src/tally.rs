@@ -1,0 +1,42 @@
+//! Counts runs of frames and adds them to the counters once a run: frames of one burst mostly enter one segment from one side.
+
+use bridge::{Endpoint, SegmentIndex};
+
+use crate::View;
+use crate::frame::Meta;
+
+/// The run that is being counted.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Segment, and whether the frames came through a session.
+    of: Option<(SegmentIndex, bool)>,
+    frames: u64,
+    octets: u64,
+    bum: u64,
+}
+
+impl Tally {
+    /// Counts one frame of so many octets.
+    #[inline]
+    pub(crate) fn count(&mut self, view: View<'_>, meta: &Meta, octets: usize) {
+        let of = Some((meta.segment, matches!(meta.from, Endpoint::Session(_))));
+        if self.of != of {
+            self.settle(view);
+            self.of = of;
+        }
+        self.frames += 1;
+        self.octets += octets as u64;
+        self.bum += u64::from(meta.dst.is_multicast());
+    }
+
+    /// Ends the run.
+    pub(crate) fn settle(&mut self, view: View<'_>) {
+        let Self { of, frames, octets, bum } = std::mem::take(self);
+        let Some((segment, from_tunnel)) = of else { return };
+        let Some(counters) = view.counters.segments.get(usize::from(segment.0)) else { return };
+        let side = if from_tunnel { &counters.from_tunnel } else { &counters.from_lan };
+        side.frames.add(frames);
+        side.octets.add(octets);
+        side.bum.add(bum);
+    }
+}
