@@ -37,6 +37,31 @@ pub enum Endpoint {
     Session(SessionIndex),
 }
 
+/// An endpoint as one number, never 0: the form that is stored, compared and handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed(pub(crate) u32);
+
+impl Packed {
+    /// The endpoint.
+    #[inline]
+    pub fn get(self) -> Endpoint {
+        Endpoint::unpack(self.0).unwrap_or(Endpoint::Session(SessionIndex(u16::MAX)))
+    }
+
+    /// Whether it is a session.
+    #[inline]
+    pub fn is_session(self) -> bool {
+        self.0 & KIND_MASK == KIND_SESSION
+    }
+}
+
+impl From<Endpoint> for Packed {
+    #[inline]
+    fn from(endpoint: Endpoint) -> Self {
+        Self(endpoint.pack())
+    }
+}
+
 const KIND_ATTACHMENT: u32 = 1 << 30;
 const KIND_VTEP: u32 = 2 << 30;
 const KIND_SESSION: u32 = 3 << 30;
@@ -47,6 +72,7 @@ impl Endpoint {
     pub const MAX_ATTACHMENT: u16 = (1 << 14) - 1;
 
     /// The endpoint as a number that is never 0.
+    #[inline]
     pub(crate) fn pack(self) -> u32 {
         match self {
             Self::Attachment(attachment) => KIND_ATTACHMENT | u32::from(attachment.0),
@@ -58,6 +84,7 @@ impl Endpoint {
     }
 
     /// The endpoint of a packed number; `None` for one that [`Endpoint::pack`] does not make.
+    #[inline]
     pub(crate) fn unpack(raw: u32) -> Option<Self> {
         let low = raw as u16;
         match raw & KIND_MASK {

@@ -23,7 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wire::mac::{MacAddr, MacBits};
 
-use crate::{Endpoint, SegmentIndex};
+use crate::{Endpoint, Packed, SegmentIndex};
 
 /// Pairs in a bucket.
 const SLOTS: usize = 3;
@@ -154,14 +154,14 @@ impl Fdb {
 
     /// Notes that the address was seen at `from` in second `now`.
     pub fn learn(&self, segment: SegmentIndex, mac: MacAddr, from: Endpoint, now: u32) -> Learned {
-        self.learn_key(self.key(segment, mac.into()), from, now)
+        self.learn_key(self.key(segment, mac.into()), from.into(), now)
     }
 
     /// Notes that the address of a key was seen at `from` in second `now`. A known entry is written only when
     /// the endpoint or the second has changed.
     #[inline]
-    pub fn learn_key(&self, key: Key, from: Endpoint, now: u32) -> Learned {
-        let new = u64::from(from.pack()) << 32 | u64::from(now);
+    pub fn learn_key(&self, key: Key, from: Packed, now: u32) -> Learned {
+        let new = u64::from(from.0) << 32 | u64::from(now);
         if let Some((slot, value)) = self.find(key) {
             if value == new {
                 return Learned::Known;
@@ -170,7 +170,7 @@ impl Fdb {
             // its word is as good as ours, and the next frame tries again.
             let _ = slot.value.compare_exchange(value, new, AcqRel, Relaxed);
             return match Endpoint::unpack((value >> 32) as u32) {
-                Some(old) if old != from => Learned::Moved(old),
+                Some(old) if old.pack() != from.0 => Learned::Moved(old),
                 _ => Learned::Known,
             };
         }

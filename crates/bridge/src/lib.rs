@@ -8,6 +8,6 @@ mod endpoint;
 mod fdb;
 mod segments;
 
-pub use endpoint::{AttachmentIndex, Endpoint, RemoteIndex, SegmentIndex, SessionIndex};
+pub use endpoint::{AttachmentIndex, Endpoint, Packed, RemoteIndex, SegmentIndex, SessionIndex};
 pub use fdb::{Entry, Fdb, Key, Learned};
 pub use segments::{Forward, Segment, Segments};

@@ -29,7 +29,7 @@ pub enum Classified<B> {
 }
 
 /// Finds the segment of `buf`, received on the trunk port `entry`.
-#[inline]
+#[inline(always)]
 pub fn classify<B: PacketBuf>(
     view: View<'_>,
     entry: &PortEntry,
@@ -85,7 +85,7 @@ fn vxlan<B: PacketBuf>(view: View<'_>, vtep: &Vtep, mut buf: B) -> Result<Classi
 }
 
 /// Takes `buf` as tagged or untagged.
-#[inline]
+#[inline(always)]
 fn by_tag<B: PacketBuf>(view: View<'_>, trunk: &TrunkEntry, buf: B) -> Classified<B> {
     let (attachment, tag) = match ethernet::outer_vlan(buf.data()) {
         Some(0) => (trunk.untagged, wire::vlan::TAG_LEN), // priority tag: IEEE 802.1Q 9.6, no VLAN but a priority
@@ -108,7 +108,7 @@ fn by_tag<B: PacketBuf>(view: View<'_>, trunk: &TrunkEntry, buf: B) -> Classifie
 }
 
 /// Takes the addresses off, and `tag` octets behind them.
-#[inline]
+#[inline(always)]
 fn accept<B: PacketBuf>(
     view: View<'_>,
     attachment: AttachmentIndex,
@@ -133,7 +133,7 @@ fn accept<B: PacketBuf>(
     match bridgeable(dst, src, octets, mtu) {
         Ok(()) => {
             buf.trim_front(ADDRESSES + tag);
-            Classified::Frame(Meta { segment, from, dst, src }, buf)
+            Classified::Frame(Meta { segment, from: from.into(), dst, src }, buf)
         }
         Err(reason) => Classified::Drop(reason),
     }

@@ -42,7 +42,7 @@ impl<P: BufPool> Engine<P> {
         self.recent.learn(view, keys.source, meta.from);
         // A group address is nobody's source, so that it is not in the FDB; the frame is flooded.
         let known = self.recent.lookup(view, keys.destination);
-        match view.tables.segments.forward(meta.segment, meta.from, known) {
+        match view.tables.segments.forward(meta.segment, meta.from.get(), known) {
             Forward::To(Endpoint::Session(session)) => {
                 self.pack(view, sink, session, meta, body.data(), false);
                 self.recycle(body);
@@ -80,11 +80,11 @@ impl<P: BufPool> Engine<P> {
     fn flood<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, meta: &Meta, body: Body<'_, P::Buf>) {
         let segments = &view.tables.segments;
         let mut reached = false;
-        for session in segments.flood_sessions(meta.segment, meta.from) {
+        for session in segments.flood_sessions(meta.segment, meta.from.get()) {
             reached = true;
             self.pack(view, sink, session, meta, body.data(), true);
         }
-        let mut targets = flood_targets(view.tables, meta.segment, meta.from).peekable();
+        let mut targets = flood_targets(view.tables, meta.segment, meta.from.get()).peekable();
         if targets.peek().is_none() {
             if !reached {
                 view.dropped(DropReason::NoDestination);

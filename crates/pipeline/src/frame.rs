@@ -1,6 +1,6 @@
 //! A frame inside its segment, without what its attachment or record put around it.
 
-use bridge::{Endpoint, SegmentIndex};
+use bridge::{Packed, SegmentIndex};
 use counters::DropReason;
 use wire::buf::{BufPool, PacketBuf};
 use wire::ethernet;
@@ -15,7 +15,7 @@ pub struct Meta {
     /// Its segment.
     pub segment: SegmentIndex,
     /// Where it came from.
-    pub from: Endpoint,
+    pub from: Packed,
     /// Its destination address.
     pub dst: MacBits,
     /// Its source address.

@@ -112,7 +112,7 @@ impl Unpacked {
         self.frames += 1;
         self.octets += frame.len() as u64;
         self.bum += u64::from(dst.is_multicast());
-        Some(Meta { segment: index, from: Endpoint::Session(session), dst, src })
+        Some(Meta { segment: index, from: Endpoint::Session(session).into(), dst, src })
     }
 
     fn settle(self, view: View<'_>, session: SessionIndex) {

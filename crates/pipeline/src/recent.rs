@@ -1,6 +1,6 @@
 //! What the FDB said last, within one burst: frames of one flow follow each other, and need not ask again.
 
-use bridge::{Endpoint, Key, Learned};
+use bridge::{Endpoint, Key, Learned, Packed};
 use counters::DropReason;
 
 use crate::View;
@@ -8,7 +8,7 @@ use crate::View;
 /// The last address learned and the last looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    learned: Option<(Key, Endpoint)>,
+    learned: Option<(Key, Packed)>,
     known: Option<(Key, Option<Endpoint>)>,
 }
 
@@ -20,7 +20,7 @@ impl Recent {
 
     /// Notes that `source` was seen at `from`.
     #[inline]
-    pub(crate) fn learn(&mut self, view: View<'_>, source: Key, from: Endpoint) {
+    pub(crate) fn learn(&mut self, view: View<'_>, source: Key, from: Packed) {
         if self.learned == Some((source, from)) {
             return;
         }

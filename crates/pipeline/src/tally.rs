@@ -1,6 +1,6 @@
 //! Counts runs of frames and adds them to the counters once a run: frames of one burst mostly enter one segment from one side.
 
-use bridge::{Endpoint, SegmentIndex};
+use bridge::SegmentIndex;
 
 use crate::View;
 use crate::frame::Meta;
@@ -19,7 +19,7 @@ impl Tally {
     /// Counts one frame of so many octets.
     #[inline]
     pub(crate) fn count(&mut self, view: View<'_>, meta: &Meta, octets: usize) {
-        let of = Some((meta.segment, matches!(meta.from, Endpoint::Session(_))));
+        let of = Some((meta.segment, meta.from.is_session()));
         if self.of != of {
             self.settle(view);
             self.of = of;
