@@ -8,8 +8,8 @@
 # It changes nothing when all packages are there; without root it says which are missing and ends with 1.
 set -eu
 
-build="libdpdk-dev pkg-config clang libclang-dev gcc libc6-dev"
-run="dpdk kmod"
+build="libdpdk-dev libipsec-mb-dev pkg-config clang libclang-dev gcc libc6-dev"
+run="dpdk libipsec-mb1 kmod"
 test="iproute2 iputils-ping iperf3 tcpdump socat jq python3 python3-pytest python3-scapy \
 python3-cryptography python3-cbor2 openssl clang bpftool libbpf-dev nftables ethtool procps linux-perf"
 

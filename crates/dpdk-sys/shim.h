@@ -16,6 +16,8 @@ uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets,
 struct rte_mbuf *shim_alloc(struct rte_mempool *pool);
 int shim_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **packets, unsigned int count);
 void shim_free(struct rte_mbuf *packet);
+/* Sets so many pairs of queues up; where the port can, flows are spread over them by addresses and ports (RSS). */
+int shim_configure(uint16_t port, uint16_t queues);
 int shim_errno(void);
 
 #endif

@@ -14,7 +14,7 @@ use pipeline::tables::{
     AttachmentEntry, Encap, Path, PortEntry, PortIndex, PortRole, SessionEntry, Tables, TrunkEntry,
     TunnelMap, UplinkEntry, VlanMap,
 };
-use pipeline::{BURST, Engine, Now, Sink, View};
+use pipeline::{BURST, Engine, Now, Sink, View, WorkerId};
 use record::{KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
 use wire::buf::{BufPool, PacketBuf};
 use wire::mac::MacAddr;
@@ -39,6 +39,8 @@ impl Sink<Buf> for Collect {
     fn send(&mut self, _port: PortIndex, buf: Buf) {
         self.0.push(buf);
     }
+
+    fn hand_over(&mut self, _worker: usize, _port: PortIndex, _buf: Buf) {}
 }
 
 struct Site {
@@ -156,7 +158,7 @@ fn open_lane(from: &mut Site, to: &mut Site, id: u32, suite: Suite) {
     let limits = KeyLimits { aes_blocks: u64::MAX / 2, age: Duration::from_secs(1 << 30) };
     let rx = Box::new(RxLane::new(id, suite, secret()));
     let tx = Box::new(TxLane::new(id, suite, secret(), limits, Duration::ZERO));
-    command(to, Command::InstallRx { session: SESSION, lane: rx });
+    command(to, Command::InstallRx { session: SESSION, leads: true, lane: rx });
     command(from, Command::InstallTx { session: SESSION, lane: tx });
 }
 
@@ -197,7 +199,7 @@ fn site(id: u8, wan_mtu: u16, pool: &MbufPool) -> Site {
         }]),
         by_tunnel: TunnelMap::new([(tunnel, SegmentIndex(0))]),
         sessions: vec![Some(SessionEntry {
-            path: Some(Path { port: UPLINK, header, max_record }),
+            path: Some(Path { port: UPLINK, header, max_record, port_per_worker: false }),
             peer: Some(wan(peer)),
             segments: [tunnel].into_iter().collect(),
         })],
@@ -208,7 +210,7 @@ fn site(id: u8, wan_mtu: u16, pool: &MbufPool) -> Site {
         tables,
         fdb: Fdb::new(4096),
         counters: CoreCounters::new(2, 1, 1),
-        engine: Engine::new(pool.clone(), 1, tell),
+        engine: Engine::new(pool.clone(), WorkerId::ALONE, 1, tell),
         _events: events,
     }
 }

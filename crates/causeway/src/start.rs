@@ -1,4 +1,4 @@
-//! Starts DPDK, the ports and the worker, and stops them in order.
+//! Starts DPDK, the ports and the workers, and stops them in order.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,9 +12,10 @@ use control::{PortInfo, PortState, session_count};
 use counters::{CoreCounters, Counters};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use dpdk::{Eal, EalConfig, MbufPool, vdev};
+use pipeline::WorkerId;
 use pipeline::command::{Command, Event};
 use pipeline::tables::Tables;
-use worker::{IdlePolicy, Worker, WorkerParams};
+use worker::{Handover, IdlePolicy, Worker, WorkerParams};
 
 use crate::Failure;
 use crate::ports::{self, AROUND, OpenPort, Opened};
@@ -27,7 +28,7 @@ const BUFFER_OVERHEAD: u64 = 128 + 128 + 64;
 
 /// The running data plane.
 pub(crate) struct DataPlane {
-    worker: Worker,
+    workers: Vec<Worker>,
     ports: Rc<RefCell<Vec<OpenPort>>>,
 }
 
@@ -37,7 +38,7 @@ pub(crate) struct Controls {
     pub(crate) tables: Arc<ArcSwap<Tables>>,
     pub(crate) fdb: Arc<Fdb>,
     pub(crate) counters: Counters,
-    pub(crate) commands: Sender<Command>,
+    pub(crate) commands: Vec<Sender<Command>>,
     pub(crate) events: Receiver<Event>,
     pub(crate) port_states: Box<dyn Fn() -> Vec<PortState>>,
 }
@@ -53,49 +54,59 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
         pci: pci.collect(),
     })?;
     let pool = pool(&eal, config)?;
-    let Opened { ports, infos, mut queues } = ports::open(&eal, &pool, config, 1)?;
+    let count = config.system.workers.len();
+    let Opened { ports, infos, queues } = ports::open(&eal, &pool, config, count)?;
     let sessions = session_count(config);
-    let core = Arc::new(CoreCounters::new(ports.len(), config.segments.len(), sessions));
+    let cores: Vec<_> = (0..count)
+        .map(|_| Arc::new(CoreCounters::new(ports.len(), config.segments.len(), sessions)))
+        .collect();
     let tables = Arc::new(ArcSwap::from_pointee(Tables::default()));
     let fdb = Arc::new(Fdb::new(config.system.max_macs));
-    let (commands, worker_commands) = bounded(QUEUE);
+    let handover = Arc::new(Handover::new(count));
     let (worker_events, events) = bounded(QUEUE);
-    let worker = Worker::start(WorkerParams {
-        index: 0,
-        core: config.system.workers[0],
-        idle: match config.system.idle {
-            Idle::Spin => IdlePolicy::Spin,
-            Idle::Adaptive(pause) => IdlePolicy::Adaptive(pause),
-        },
-        start: clock.origin(),
-        queues: queues.remove(0),
-        pool,
-        max_sessions: sessions,
-        tables: Arc::clone(&tables),
-        fdb: Arc::clone(&fdb),
-        counters: Arc::clone(&core),
-        commands: worker_commands,
-        events: worker_events,
-    })?;
+    let (mut commands, mut workers) = (Vec::new(), Vec::new());
+    for (index, queues) in queues.into_iter().enumerate() {
+        let (sender, worker_commands) = bounded(QUEUE);
+        commands.push(sender);
+        workers.push(Worker::start(WorkerParams {
+            id: WorkerId { index, count },
+            handover: Arc::clone(&handover),
+            core: config.system.workers[index],
+            idle: match config.system.idle {
+                Idle::Spin => IdlePolicy::Spin,
+                Idle::Adaptive(pause) => IdlePolicy::Adaptive(pause),
+            },
+            start: clock.origin(),
+            queues,
+            pool: pool.clone(),
+            max_sessions: sessions,
+            tables: Arc::clone(&tables),
+            fdb: Arc::clone(&fdb),
+            counters: Arc::clone(&cores[index]),
+            commands: worker_commands,
+            events: worker_events.clone(),
+        })?);
+    }
     let ports = Rc::new(RefCell::new(ports));
     let shown = Rc::clone(&ports);
     let controls = Controls {
         ports: infos,
         tables,
         fdb,
-        counters: Counters::new(vec![core]),
+        counters: Counters::new(cores),
         commands,
         events,
         port_states: Box::new(move || shown.borrow().iter().map(OpenPort::state).collect()),
     };
-    Ok((DataPlane { worker, ports }, controls))
+    Ok((DataPlane { workers, ports }, controls))
 }
 
 impl DataPlane {
-    /// Stops the worker, then the ports.
+    /// Stops the workers, then the ports.
     pub(crate) fn stop(self) -> Result<(), Failure> {
-        let queues = self.worker.stop().ok_or_else(|| Failure("the worker panicked".into()))?;
-        ports::close(self.ports.take(), vec![queues])?;
+        let queues: Option<Vec<_>> = self.workers.into_iter().map(Worker::stop).collect();
+        let queues = queues.ok_or_else(|| Failure("a worker panicked".into()))?;
+        ports::close(self.ports.take(), queues)?;
         tracing::info!("ports are stopped");
         Ok(())
     }

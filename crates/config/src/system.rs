@@ -1,9 +1,13 @@
 //! `[system]`: how the appliance runs.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::reader::Table;
+
+/// Most workers: each has a lane of its own in every session, of which the protocol allows so many.
+const MAX_WORKERS: usize = 64;
 
 /// How the appliance runs.
 #[derive(Clone, Debug)]
@@ -59,10 +63,14 @@ pub enum LogFormat {
 
 pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
     let workers = table.numbers("workers", 0..=1023).and_then(|cores| {
-        if cores.value.len() == 1 {
-            return Some(cores.value);
-        }
-        table.fault(Some(cores.at), "workers", "has to name exactly one core: this version has one worker");
+        let distinct: HashSet<_> = cores.value.iter().collect();
+        let fault = match cores.value.len() {
+            0 => "names no core: at least one worker is needed",
+            count if count > MAX_WORKERS => "names more than 64 cores",
+            count if count > distinct.len() => "names a core twice: each worker needs one of its own",
+            _ => return Some(cores.value),
+        };
+        table.fault(Some(cores.at), "workers", fault);
         None
     });
     let number = |key, range, default| table.number(key, range).map_or(default, |found| found.value);

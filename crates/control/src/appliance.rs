@@ -15,6 +15,7 @@ use counters::Counters;
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 use pipeline::command::{Command, Event};
 use pipeline::tables::Tables;
+use record::LaneId;
 use session::{ConnId, Level, Now, Output};
 
 use crate::clock::Clock;
@@ -62,9 +63,9 @@ pub struct Params {
     pub fdb: Arc<Fdb>,
     /// The workers' counters.
     pub counters: Counters,
-    /// Orders to the worker.
-    pub commands: Sender<Command>,
-    /// News from the worker.
+    /// Orders to each worker.
+    pub commands: Vec<Sender<Command>>,
+    /// News from the workers.
     pub events: Receiver<Event>,
     /// Tells the state of each port's line.
     pub port_states: Box<dyn Fn() -> Vec<PortState>>,
@@ -113,8 +114,8 @@ pub struct Appliance {
     generation: u64,
     /// Snapshots that a worker may still hold.
     graveyard: Vec<Arc<Tables>>,
-    /// Commands that the worker's queue had no room for.
-    backlog: VecDeque<Command>,
+    /// Commands that a worker's queue had no room for.
+    backlog: VecDeque<(usize, Command)>,
     dirty: bool,
 }
 
@@ -344,10 +345,20 @@ impl Appliance {
                     let now = self.now();
                     self.connections.close(conn, now);
                 }
-                Output::InstallRx(session, lane) => self.command(Command::InstallRx { session, lane }),
-                Output::InstallTx(session, lane) => self.command(Command::InstallTx { session, lane }),
-                Output::RemoveRx(lane) => self.command(Command::RemoveRx(lane)),
-                Output::RemoveTx(session) => self.command(Command::RemoveTx(session)),
+                Output::InstallRx(session, index, lane) => {
+                    // One of the lanes says where the peer is; a client sends each from a port of its own.
+                    let (owner, leads) = (self.owner(lane.id()), index == 0);
+                    self.command(owner, Command::InstallRx { session, leads, lane });
+                }
+                Output::InstallTx(session, worker, lane) => {
+                    self.command(worker, Command::InstallTx { session, lane })
+                }
+                Output::RemoveRx(lane) => self.command(self.owner(lane), Command::RemoveRx(lane)),
+                Output::RemoveTx(session) => {
+                    for worker in 0..self.params.commands.len() {
+                        self.command(worker, Command::RemoveTx(session));
+                    }
+                }
                 Output::SendBlock(session, to, block) => self.send_block(session, to, &block),
                 Output::Changed(session) => self.changed(session),
                 Output::Log(Level::Info, text) => tracing::info!("{text}"),
@@ -380,20 +391,26 @@ impl Appliance {
             None => None,
         };
         let block = block.iter().copied().take(pipeline::command::MAX_CONTROL_BLOCK).collect();
-        self.command(Command::SendControl { session, path, block });
+        self.command(0, Command::SendControl { session, path, block });
     }
 
-    fn command(&mut self, command: Command) {
-        self.backlog.push_back(command);
+    /// The worker that owns a receive lane.
+    fn owner(&self, lane: LaneId) -> usize {
+        lane.owner(self.params.commands.len())
+    }
+
+    fn command(&mut self, worker: usize, command: Command) {
+        self.backlog.push_back((worker, command));
         self.flush_backlog();
     }
 
     fn flush_backlog(&mut self) {
-        while let Some(command) = self.backlog.pop_front() {
+        while let Some((worker, command)) = self.backlog.pop_front() {
+            let Some(commands) = self.params.commands.get(worker) else { continue };
             if let Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) =
-                self.params.commands.try_send(command)
+                commands.try_send(command)
             {
-                self.backlog.push_front(command);
+                self.backlog.push_front((worker, command));
                 return;
             }
         }

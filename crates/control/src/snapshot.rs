@@ -71,7 +71,9 @@ impl Source<'_> {
         let source = SocketAddr::new(hop.source, self.data_port);
         let header = UdpTemplate::new(self.ports[uplink].mac, hop.mac?, source, to).ok()?;
         let max_record = self.config.ports[uplink].mtu - header.overhead() as u16;
-        Some(Path { port: PortIndex(uplink as u8), header, max_record })
+        // A server answers from its one port, which firewalls and address translators in front of a client expect.
+        let port_per_worker = matches!(self.config.mode, config::Mode::Client(_));
+        Some(Path { port: PortIndex(uplink as u8), header, max_record, port_per_worker })
     }
 
     fn attachments(&self) -> Vec<AttachmentEntry> {

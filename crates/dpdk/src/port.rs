@@ -2,9 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use dpdk_sys::{
-    RTE_ETH_LINK_UP, rte_eth_conf, rte_eth_dev_info, rte_eth_link, rte_eth_stats, rte_ether_addr,
-};
+use dpdk_sys::{RTE_ETH_LINK_UP, rte_eth_dev_info, rte_eth_link, rte_eth_stats, rte_ether_addr};
 use wire::mac::MacAddr;
 
 use crate::eal::c_string;
@@ -75,10 +73,9 @@ impl Port {
                 config.queues
             )));
         }
-        let eth = rte_eth_conf::default();
         // SAFETY: for this and the calls below: the port exists and belongs to this value alone; what is passed by
         // reference lives through the call; the pool lives until the process ends.
-        let code = unsafe { dpdk_sys::rte_eth_dev_configure(self.id, config.queues, config.queues, &eth) };
+        let code = unsafe { dpdk_sys::shim_configure(self.id, config.queues) };
         if code != 0 {
             return Err(failed("cannot configure it", code));
         }

@@ -24,6 +24,8 @@ pub enum Command {
     InstallRx {
         /// The session that the lane belongs to.
         session: SessionIndex,
+        /// Whether the addresses that its records come from are the session's.
+        leads: bool,
         /// The lane.
         lane: Box<RxLane>,
     },

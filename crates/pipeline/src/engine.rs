@@ -12,7 +12,7 @@ use crate::classify::{self, Classified};
 use crate::command::{Command, Event};
 use crate::forward::Keys;
 use crate::frame::{Body, Meta};
-use crate::receive::RxLanes;
+use crate::receive::{Received, RxLanes};
 use crate::recent::Recent;
 use crate::send::TxSessions;
 use crate::tables::{PortEntry, PortIndex, PortRole, Tables, TrunkEntry};
@@ -29,6 +29,23 @@ pub const HOUSEKEEPING: Duration = Duration::from_millis(100);
 pub trait Sink<B> {
     /// Sends `buf` on `port`.
     fn send(&mut self, port: PortIndex, buf: B);
+
+    /// Gives `buf`, which `port` received, to the worker that owns its lane. What that does not take is dropped and counted here.
+    fn hand_over(&mut self, worker: usize, port: PortIndex, buf: B);
+}
+
+/// Which of an appliance's workers an engine is, and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerId {
+    /// Counted from 0.
+    pub index: usize,
+    /// At least 1.
+    pub count: usize,
+}
+
+impl WorkerId {
+    /// The only one.
+    pub const ALONE: Self = Self { index: 0, count: 1 };
 }
 
 /// The time of a burst.
@@ -64,6 +81,7 @@ impl View<'_> {
 
 /// The state that one worker owns alone: its buffers, lanes and unfinished records.
 pub struct Engine<P: BufPool> {
+    pub(crate) worker: WorkerId,
     pub(crate) pool: Stash<P>,
     pub(crate) recent: Recent,
     pub(crate) tally: Tally,
@@ -73,10 +91,11 @@ pub struct Engine<P: BufPool> {
 }
 
 impl<P: BufPool> Engine<P> {
-    /// An engine for at most `max_sessions` sessions, taking its buffers from `pool` and telling the
+    /// The engine of worker `worker` for at most `max_sessions` sessions, taking its buffers from `pool` and telling the
     /// control thread through `events`.
-    pub fn new(pool: P, max_sessions: usize, events: Sender<Event>) -> Self {
+    pub fn new(pool: P, worker: WorkerId, max_sessions: usize, events: Sender<Event>) -> Self {
         Self {
+            worker,
             pool: Stash::new(pool),
             recent: Recent::default(),
             tally: Tally::default(),
@@ -104,8 +123,10 @@ impl<P: BufPool> Engine<P> {
             PortRole::Trunk(trunk) => self.trunk_burst(view, sink, (port, entry, trunk), burst),
             PortRole::Uplink(uplink) => {
                 for buf in burst.drain(..) {
-                    if let Some(buf) = self.receive(view, sink, entry, uplink, buf) {
-                        to_kernel(view, sink, port, buf);
+                    match self.receive(view, sink, entry, uplink, buf) {
+                        Received::Taken => {}
+                        Received::NoRecord(buf) => to_kernel(view, sink, port, buf),
+                        Received::OtherWorkers(owner, buf) => sink.hand_over(owner, port, buf),
                     }
                 }
             }
@@ -155,9 +176,9 @@ impl<P: BufPool> Engine<P> {
     /// Carries out one order of the control thread.
     pub fn command<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, command: Command) {
         match command {
-            Command::InstallRx { session, lane } => {
+            Command::InstallRx { session, leads, lane } => {
                 let id = lane.id();
-                if let Some(old) = self.rx.install(session, lane) {
+                if let Some(old) = self.rx.install(session, leads, lane) {
                     self.tell(view, Event::RetiredRx(old));
                 }
                 self.tell(view, Event::RxInstalled { session, lane: id });

@@ -26,4 +26,4 @@ pub mod send;
 pub mod tables;
 mod tally;
 
-pub use engine::{BURST, Engine, HOUSEKEEPING, Now, Sink, View};
+pub use engine::{BURST, Engine, HOUSEKEEPING, Now, Sink, View, WorkerId};

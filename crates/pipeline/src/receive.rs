@@ -32,6 +32,8 @@ pub(crate) struct RxLanes<B> {
 
 struct RxEntry<B> {
     session: SessionIndex,
+    /// Whether the addresses that its records come from are the session's.
+    leads: bool,
     lane: Box<RxLane>,
     pieces: Reassembler<B>,
     address_reported: Option<Duration>,
@@ -43,8 +45,13 @@ impl<B: PacketBuf> RxLanes<B> {
         Self { lanes: HashMap::with_capacity(2 * max_sessions) }
     }
 
-    pub(crate) fn install(&mut self, session: SessionIndex, lane: Box<RxLane>) -> Option<Box<RxLane>> {
-        let entry = RxEntry { session, pieces: Reassembler::new(), address_reported: None, lane };
+    pub(crate) fn install(
+        &mut self,
+        session: SessionIndex,
+        leads: bool,
+        lane: Box<RxLane>,
+    ) -> Option<Box<RxLane>> {
+        let entry = RxEntry { session, leads, pieces: Reassembler::new(), address_reported: None, lane };
         self.lanes.insert(entry.lane.id(), Box::new(entry)).map(|old| old.lane)
     }
 
@@ -55,6 +62,23 @@ impl<B: PacketBuf> RxLanes<B> {
     pub(crate) fn expire(&mut self, now: Duration) -> usize {
         self.lanes.values_mut().map(|entry| entry.pieces.expire(now)).sum()
     }
+}
+
+/// What became of a packet of the uplink.
+pub(crate) enum Received<B> {
+    /// It was a record, or is dropped.
+    Taken,
+    /// Not a record of ours: the kernel may want it.
+    NoRecord(B),
+    /// A record of a lane that the worker with this number owns.
+    OtherWorkers(usize, B),
+}
+
+/// What a packet turns out to be.
+enum Found {
+    Record(Record),
+    NoRecord,
+    OtherWorkers(usize),
 }
 
 /// An authentic record, opened in place.
@@ -133,7 +157,7 @@ fn joined_segment(view: View<'_>, session: SessionIndex, tunnel: u16) -> Option<
 }
 
 impl<P: BufPool> Engine<P> {
-    /// Takes one packet of the uplink. Gives it back when it is not a record of ours.
+    /// Takes one packet of the uplink.
     pub(crate) fn receive<S: Sink<P::Buf>>(
         &mut self,
         view: View<'_>,
@@ -141,16 +165,17 @@ impl<P: BufPool> Engine<P> {
         port: &PortEntry,
         uplink: &UplinkEntry,
         mut buf: P::Buf,
-    ) -> Option<P::Buf> {
+    ) -> Received<P::Buf> {
         match self.open(view, port, uplink, &mut buf) {
-            Ok(Some(record)) => {
+            Ok(Found::Record(record)) => {
                 self.unpack(view, sink, &record, buf);
-                None
+                Received::Taken
             }
-            Ok(None) => Some(buf),
+            Ok(Found::OtherWorkers(owner)) => Received::OtherWorkers(owner, buf),
+            Ok(Found::NoRecord) => Received::NoRecord(buf),
             Err(reason) => {
                 view.dropped(reason);
-                None
+                Received::Taken
             }
         }
     }
@@ -161,15 +186,19 @@ impl<P: BufPool> Engine<P> {
         port: &PortEntry,
         uplink: &UplinkEntry,
         buf: &mut P::Buf,
-    ) -> Result<Option<Record>, DropReason> {
+    ) -> Result<Found, DropReason> {
         let Ok(Some(udp)) = parse_udp(buf.data()) else {
-            return Ok(None);
+            return Ok(Found::NoRecord);
         };
         if udp.dst.port() != uplink.data_port || udp.dst_mac != port.mac {
-            return Ok(None);
+            return Ok(Found::NoRecord);
         }
         let datagram = &mut buf.data_mut()[udp.payload.clone()];
         let lane = header::lane_of(datagram).map_err(drop_reason)?;
+        let owner = lane.owner(self.worker.count);
+        if owner != self.worker.index {
+            return Ok(Found::OtherWorkers(owner));
+        }
         let entry = self.rx.lanes.get_mut(&lane).ok_or(DropReason::NoSuchLane)?;
         let octets = datagram.len();
         let opened = entry.lane.open(datagram).map_err(drop_reason)?;
@@ -181,7 +210,7 @@ impl<P: BufPool> Engine<P> {
             from: udp.src,
             plaintext: start..start + opened.plaintext.len(),
         };
-        if opened.newest && moved(view, record.session, record.from) {
+        if opened.newest && entry.leads && moved(view, record.session, record.from) {
             let due = entry.address_reported.is_none_or(|last| view.now.0 >= last + ADDRESS_REPORT_INTERVAL);
             if due {
                 entry.address_reported = Some(view.now.0);
@@ -192,7 +221,7 @@ impl<P: BufPool> Engine<P> {
             counters.rx_records.add(1);
             counters.rx_record_octets.add(octets as u64);
         }
-        Ok(Some(record))
+        Ok(Found::Record(record))
     }
 
     fn unpack<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, record: &Record, mut buf: P::Buf) {

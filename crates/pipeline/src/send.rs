@@ -214,7 +214,8 @@ impl<P: BufPool> Engine<P> {
         if tx.lane.seal(buf.data_mut(), view.now.0).is_err() {
             return view.dropped(DropReason::LaneExhausted);
         }
-        let source_port = path.header.src().port();
+        let own = if path.port_per_worker { self.worker.index as u16 } else { 0 };
+        let source_port = path.header.src().port().wrapping_add(own);
         if !path.header.write(&mut buf, source_port) {
             return view.dropped(DropReason::NoBuffer);
         }

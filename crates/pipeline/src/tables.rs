@@ -151,6 +151,9 @@ pub struct Path {
     pub header: UdpTemplate,
     /// Largest UDP payload in octets that fits the path: a record with its header and tag.
     pub max_record: u16,
+    /// Whether each worker sends from a UDP port of its own, counted from the header's: so a NIC that spreads by addresses and ports
+    /// spreads our lanes over the peer's workers.
+    pub port_per_worker: bool,
 }
 
 /// VLAN ID to attachment, one load per lookup.

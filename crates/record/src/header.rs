@@ -15,6 +15,11 @@ impl LaneId {
         if raw < 1 << 24 { Some(Self(raw)) } else { None }
     }
 
+    /// Which of so many workers owns the lane: receivers choose their IDs so that everybody who sees one knows it.
+    pub fn owner(self, workers: usize) -> usize {
+        self.0 as usize % workers.max(1)
+    }
+
     /// The ID as a plain number.
     pub const fn get(self) -> u32 {
         self.0

@@ -19,9 +19,6 @@ use crate::{ConnId, Exporter, Level, Now, Output, Random};
 /// The session of a client.
 const SESSION: SessionIndex = SessionIndex(0);
 
-/// How many lanes we send on: one for each worker, of which there is one.
-const LANES: usize = 1;
-
 /// Time from the first SYN to `opened`.
 const LOGIN_TIME: Duration = Duration::from_secs(10);
 
@@ -45,6 +42,8 @@ pub struct ClientParams {
     pub rekey: Duration,
     /// Name and version of the software.
     pub software: String,
+    /// Workers, each of which sends on a lane of its own.
+    pub workers: usize,
 }
 
 /// The spoke's session with its hub: connects, logs in, keeps alive, renews, reconnects.
@@ -101,6 +100,7 @@ impl Client {
         let mut instance = [0; 16];
         random.fill(&mut instance);
         Self {
+            ids: LaneIds::new(params.workers),
             params,
             random,
             instance,
@@ -110,7 +110,6 @@ impl Client {
             attempt: None,
             current: None,
             link: None,
-            ids: LaneIds::default(),
             cipher: None,
             peer_segments: Vec::new(),
             connect_at: Some(now),
@@ -193,7 +192,7 @@ impl Client {
             std::mem::replace(&mut entry.stage, Stage::Connecting)
         {
             let segments = self.params.segments.clone();
-            let open = Message::Open(Open { lanes: lanes.clone(), count: LANES, segments });
+            let open = Message::Open(Open { lanes: lanes.clone(), count: self.params.workers, segments });
             entry.stage = Stage::Opening { welcome, lanes };
             self.send(conn, &open);
         }
@@ -366,7 +365,8 @@ impl Client {
         let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, suite };
         let made = epoch.rx_lanes(Direction::ServerToClient, &lanes).map_err(|error| error.to_string())?;
         conn.stage = Stage::Preparing { welcome, missing: lanes.iter().copied().collect(), lanes };
-        self.out.extend(made.into_iter().map(|lane| Output::InstallRx(SESSION, Box::new(lane))));
+        let made = made.into_iter().enumerate();
+        self.out.extend(made.map(|(index, lane)| Output::InstallRx(SESSION, index, Box::new(lane))));
         Ok(())
     }
 
@@ -383,14 +383,16 @@ impl Client {
         let server = self.conns.get(&id).and_then(|conn| conn.server);
         let (address, fingerprint) = server.ok_or("not connected")?;
         let cipher = Cipher::from_code(welcome.cipher).ok_or("no cipher")?;
-        if tx.len() != LANES {
+        let workers = self.params.workers;
+        if tx.len() != workers {
             link::remove(&rx, &mut self.ids, &mut self.out);
-            return Err(format!("the server opened {} lanes instead of {LANES}", tx.len()));
+            return Err(format!("the server opened {} lanes instead of {workers}", tx.len()));
         }
         let suite = Suite { cipher, engine: self.params.engine };
         let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, suite };
         let lanes = epoch.tx_lanes(Direction::ClientToServer, tx, now).map_err(|error| error.to_string())?;
-        self.out.extend(lanes.into_iter().map(|lane| Output::InstallTx(SESSION, Box::new(lane))));
+        let lanes = lanes.into_iter().enumerate();
+        self.out.extend(lanes.map(|(worker, lane)| Output::InstallTx(SESSION, worker, Box::new(lane))));
         let peer = Some(SocketAddr::new(address, welcome.data_port));
         self.log_segments(&welcome.segments);
         match &mut self.link {

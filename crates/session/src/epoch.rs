@@ -64,17 +64,29 @@ impl Epoch<'_> {
 }
 
 /// The lane IDs that this side has given out and still receives on.
-#[derive(Debug, Default)]
-pub(crate) struct LaneIds(HashSet<LaneId>);
+#[derive(Debug)]
+pub(crate) struct LaneIds {
+    taken: HashSet<LaneId>,
+    workers: usize,
+}
 
 impl LaneIds {
-    /// `count` new IDs, at random so that an old session's records do not fit a new one's lanes.
+    /// None yet, for lanes that so many workers own.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self { taken: HashSet::new(), workers: workers.max(1) }
+    }
+
+    /// `count` new IDs, owned by the workers in turn, and beside that at random, so that an old session's records do not fit a
+    /// new one's lanes.
     pub(crate) fn allocate(&mut self, count: usize, random: &mut dyn Random) -> Vec<LaneId> {
         let mut ids = Vec::with_capacity(count);
         while ids.len() < count {
             let mut raw = [0; 4];
             random.fill(&mut raw[1..]);
-            if let Some(id) = LaneId::new(u32::from_be_bytes(raw)).filter(|id| self.0.insert(*id)) {
+            let workers = self.workers as u32;
+            let owner = ids.len() as u32 % workers;
+            let raw = u32::from_be_bytes(raw) / workers * workers + owner;
+            if let Some(id) = LaneId::new(raw).filter(|id| self.taken.insert(*id)) {
                 ids.push(id);
             }
         }
@@ -82,6 +94,6 @@ impl LaneIds {
     }
 
     pub(crate) fn release(&mut self, id: LaneId) {
-        self.0.remove(&id);
+        self.taken.remove(&id);
     }
 }

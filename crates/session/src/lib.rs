@@ -72,10 +72,10 @@ pub enum Output {
     Send(ConnId, Vec<u8>),
     /// End a TLS connection after what was to be sent. It is not reported.
     Close(ConnId),
-    /// Receive on a lane, and report when it is so.
-    InstallRx(SessionIndex, Box<RxLane>),
-    /// Send on this lane from now on.
-    InstallTx(SessionIndex, Box<TxLane>),
+    /// Receive on the peer's lane with this index, whose ID says which worker does, and report when it is so.
+    InstallRx(SessionIndex, usize, Box<RxLane>),
+    /// Send on this lane from now on: the lane of the worker with this number.
+    InstallTx(SessionIndex, usize, Box<TxLane>),
     /// Receive no more on a lane.
     RemoveRx(LaneId),
     /// Send no more in a session.

@@ -19,9 +19,6 @@ use crate::scram::{self, BINDING_LABEL, BINDING_LEN, ServerScram, Verifier};
 use crate::status::{SessionView, SiteStatus, State};
 use crate::{ConnId, Exporter, Level, Now, Output, Random};
 
-/// How many lanes we send on to each client: one for each worker, of which there is one.
-const LANES: usize = 1;
-
 /// Time that a connection has for TLS and SCRAM (protocol 2.3).
 const LOGIN_TIME: Duration = Duration::from_secs(5);
 
@@ -40,6 +37,8 @@ pub struct ServerParams {
     pub ciphers: Vec<Cipher>,
     /// Who computes them here.
     pub engine: Engine,
+    /// Workers, each of which sends on a lane of its own to each client.
+    pub workers: usize,
     /// The sites that may connect; their positions are their [`SessionIndex`]es.
     pub sites: Vec<SiteParams>,
 }
@@ -75,12 +74,12 @@ impl Server {
         random.fill(&mut secret);
         let sites = params.sites.iter().map(|_| Site::default()).collect();
         Self {
+            ids: LaneIds::new(params.workers),
             params,
             random,
             secret,
             sites,
             conns: BTreeMap::new(),
-            ids: LaneIds::default(),
             out: VecDeque::new(),
         }
     }
@@ -416,7 +415,7 @@ impl Server {
         let welcome = Message::Welcome(Welcome {
             last,
             version: VERSION,
-            lanes: LANES,
+            lanes: self.params.workers,
             data_port: self.params.data_port,
             segments: self.params.sites[site].segments.clone(),
             dead_peer_ms: self.params.dead_peer.as_millis() as u64,
@@ -440,8 +439,9 @@ impl Server {
         else {
             return Ok(());
         };
-        if open.lanes.len() != LANES {
-            return Err(format!("the client opened {} lanes instead of {LANES}", open.lanes.len()));
+        let workers = self.params.workers;
+        if open.lanes.len() != workers {
+            return Err(format!("the client opened {} lanes instead of {workers}", open.lanes.len()));
         }
         let rx = self.ids.allocate(open.count, &mut *self.random);
         let name = &self.params.sites[site].name;
@@ -462,7 +462,10 @@ impl Server {
             tx,
             segments,
         }));
-        self.out.extend(made.into_iter().map(|lane| Output::InstallRx(index(site), Box::new(lane))));
+        let made = made.into_iter().enumerate();
+        self.out.extend(
+            made.map(|(lane_index, lane)| Output::InstallRx(index(site), lane_index, Box::new(lane))),
+        );
         Ok(())
     }
 
@@ -477,7 +480,8 @@ impl Server {
         let Preparing { site: at, instance, cipher, software, rx, tx, segments, .. } = *preparing;
         conn.stage = Stage::Open { site: at };
         self.send(id, &Message::Opened(rx.clone()));
-        self.out.extend(tx.into_iter().map(|lane| Output::InstallTx(index(at), Box::new(lane))));
+        let lanes = tx.into_iter().enumerate();
+        self.out.extend(lanes.map(|(worker, lane)| Output::InstallTx(index(at), worker, Box::new(lane))));
         let name = self.params.sites[at].name.clone();
         let site = &mut self.sites[at];
         match &mut site.link {

@@ -43,7 +43,8 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    pub(crate) fn new(policy: IdlePolicy, queues: &[PortQueues]) -> Self {
+    /// For the `workers` workers of an appliance; one that has others also waits for what they hand over, which does not wake it.
+    pub(crate) fn new(policy: IdlePolicy, queues: &[PortQueues], workers: usize) -> Self {
         if matches!(policy, IdlePolicy::Adaptive(_)) {
             // The default slack of 50 us would double the sleep. Not being allowed to is no harm.
             if let Err(error) = nix::sys::prctl::set_timerslack(1) {
@@ -52,7 +53,7 @@ impl Idle {
         }
         let kernel = queues.iter().filter(|queue| queue.kernel().is_some()).count();
         let patience = if kernel > 0 { EMPTY_KERNEL_POLLS } else { EMPTY_POLLS };
-        let all_wake = kernel == queues.len() && kernel <= MAX_WAITED;
+        let all_wake = workers == 1 && kernel == queues.len() && kernel <= MAX_WAITED;
         Self { policy, patience, all_wake, empty: 0, sleeps: 0 }
     }
 

@@ -6,6 +6,7 @@
 //! counters, which it alone writes.
 #![forbid(unsafe_code)]
 
+mod handover;
 mod idle;
 mod poll;
 mod queue;
@@ -22,16 +23,20 @@ use bridge::Fdb;
 use counters::CoreCounters;
 use crossbeam::channel::{Receiver, Sender};
 use dpdk::MbufPool;
+use pipeline::WorkerId;
 use pipeline::command::{Command, Event};
 use pipeline::tables::Tables;
 
+pub use handover::Handover;
 pub use idle::IdlePolicy;
 pub use queue::{PortQueues, Queues};
 
 /// What a worker works with.
 pub struct WorkerParams {
-    /// Counted from 0; names the thread.
-    pub index: usize,
+    /// Which worker it is; names the thread.
+    pub id: WorkerId,
+    /// The way to and from the other workers.
+    pub handover: Arc<Handover>,
     /// The core to pin the thread to, as the kernel numbers them.
     pub core: usize,
     /// What to do when there is nothing to do.
@@ -68,7 +73,7 @@ impl Worker {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let thread = Builder::new()
-            .name(format!("worker-{}", params.index))
+            .name(format!("worker-{}", params.id.index))
             .spawn(move || poll::run(params, &seen))?;
         Ok(Self { stop, thread })
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use arc_swap::Cache;
 use arrayvec::ArrayVec;
 use dpdk::{Mbuf, ThreadRegistration};
+use pipeline::tables::PortIndex;
 use pipeline::{BURST, Engine, HOUSEKEEPING, Now, View};
 
 use crate::idle::Idle;
 use crate::sink::{PortSink, octets_of};
-use crate::{PortQueues, WorkerParams};
+use crate::{Handover, PortQueues, WorkerParams};
 
 /// Most orders carried out between two bursts, so that a long list does not hold traffic up.
 const COMMANDS_PER_ROUND: usize = 32;
@@ -18,7 +19,8 @@ const COMMANDS_PER_ROUND: usize = 32;
 /// Polls until `stop` is set, then gives the queues back.
 pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
     let WorkerParams {
-        index,
+        id,
+        handover,
         core,
         idle,
         start,
@@ -31,15 +33,15 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         commands,
         events,
     } = params;
-    pin(index, core);
+    pin(id.index, core);
     // Gives the thread an lcore ID, without which it has no mempool cache.
     let registration = ThreadRegistration::register();
     if let Err(error) = &registration {
-        tracing::warn!(worker = index, %error, "runs without a buffer cache");
+        tracing::warn!(worker = id.index, %error, "runs without a buffer cache");
     }
     let mut tables = Cache::new(tables);
-    let mut engine = Engine::new(pool.clone(), max_sessions, events);
-    let mut idle = Idle::new(idle, &queues);
+    let mut engine = Engine::new(pool.clone(), id, max_sessions, events);
+    let mut idle = Idle::new(idle, &queues, id.count);
     let mut waiting: Vec<ArrayVec<Mbuf, BURST>> = queues.iter().map(|_| ArrayVec::new()).collect();
     let mut burst: ArrayVec<Mbuf, BURST> = ArrayVec::new();
     let mut tidied = Duration::ZERO;
@@ -52,7 +54,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
 
         for command in commands.try_iter().take(COMMANDS_PER_ROUND) {
             busy = true;
-            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters);
+            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters, &handover);
             engine.command(view, &mut sink, command);
         }
         for slot in 0..queues.len() {
@@ -67,12 +69,17 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
                 counters.rx_frames.add(received as u64);
                 counters.rx_octets.add(octets_of(&burst));
             }
-            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters);
+            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters, &handover);
+            engine.burst(view, &mut sink, port, &mut burst);
+        }
+        while let Some(port) = handed_over(&handover, id.index, &mut burst) {
+            busy = true;
+            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters, &handover);
             engine.burst(view, &mut sink, port, &mut burst);
         }
         counters.poll.polls.add(1);
         if busy {
-            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters);
+            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters, &handover);
             engine.finish(view, &mut sink);
             sink.flush();
             counters.poll.busy_polls.add(1);
@@ -86,6 +93,19 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         }
     }
     queues
+}
+
+/// Takes packets of one port that other workers have for worker `index`, and tells which port. At most one burst, of which there may
+/// be another.
+fn handed_over(handover: &Handover, index: usize, burst: &mut ArrayVec<Mbuf, BURST>) -> Option<PortIndex> {
+    let (port, first) = handover.take(index)?;
+    burst.push(first);
+    while !burst.is_full() {
+        // There is one uplink, so that all records are of one port.
+        let Some((_, buf)) = handover.take(index) else { break };
+        burst.push(buf);
+    }
+    Some(port)
 }
 
 fn pin(index: usize, core: usize) {

@@ -7,13 +7,14 @@ use pipeline::tables::PortIndex;
 use pipeline::{BURST, Sink};
 use wire::buf::PacketBuf;
 
-use crate::PortQueues;
+use crate::{Handover, PortQueues};
 
 /// Packets that wait for the end of a burst, by port.
 pub(crate) struct PortSink<'a> {
     queues: &'a mut [PortQueues],
     waiting: &'a mut [ArrayVec<Mbuf, BURST>],
     counters: &'a CoreCounters,
+    handover: &'a Handover,
 }
 
 impl<'a> PortSink<'a> {
@@ -22,8 +23,9 @@ impl<'a> PortSink<'a> {
         queues: &'a mut [PortQueues],
         waiting: &'a mut [ArrayVec<Mbuf, BURST>],
         counters: &'a CoreCounters,
+        handover: &'a Handover,
     ) -> Self {
-        Self { queues, waiting, counters }
+        Self { queues, waiting, counters, handover }
     }
 
     /// Sends everything that waits.
@@ -55,7 +57,9 @@ impl<'a> PortSink<'a> {
 
 impl Sink<Mbuf> for PortSink<'_> {
     fn send(&mut self, port: PortIndex, buf: Mbuf) {
-        let Some(slot) = self.queues.iter().position(|queues| queues.port == port) else {
+        // Every worker has queues of every port, in their order.
+        let slot = port.index();
+        let Some(_) = self.queues.get(slot).filter(|queues| queues.port == port) else {
             self.counters.drops.add(DropReason::NoDestination, 1);
             return;
         };
@@ -63,6 +67,12 @@ impl Sink<Mbuf> for PortSink<'_> {
             self.transmit(slot);
         }
         self.waiting[slot].push(buf);
+    }
+
+    fn hand_over(&mut self, worker: usize, port: PortIndex, buf: Mbuf) {
+        if !self.handover.give(worker, port, buf) {
+            self.counters.drops.add(DropReason::HandoverFull, 1);
+        }
     }
 }
 

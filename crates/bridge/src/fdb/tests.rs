@@ -61,9 +61,9 @@ fn a_full_database_keeps_what_it_has() {
 #[test]
 fn addresses_that_crowd_one_bucket_spill_over_and_come_back() {
     let fdb = Fdb::with_seed(4096, 1);
-    let home = fdb.home(key_of(SEGMENT, mac(0)));
+    let home = fdb.home(key_of(SEGMENT, mac(0).into()));
     let crowd: Vec<u64> =
-        (0..2_000_000).filter(|n| fdb.home(key_of(SEGMENT, mac(*n))) == home).take(60).collect();
+        (0..2_000_000).filter(|n| fdb.home(key_of(SEGMENT, mac(*n).into())) == home).take(60).collect();
     let learned =
         crowd.iter().filter(|n| fdb.learn(SEGMENT, mac(**n), session(0), 1) == Learned::New).count();
     assert_eq!(learned, SLOTS * REACH, "as many as its reach holds");

@@ -10,7 +10,7 @@ use counters::{CoreCounters, DropReason};
 use crossbeam::channel::{Receiver, unbounded};
 use pipeline::command::{Command, Event};
 use pipeline::tables::*;
-use pipeline::{BURST, Engine, Now, Sink, View};
+use pipeline::{BURST, Engine, Now, Sink, View, WorkerId};
 use record::{Cipher, Engine as AeadEngine, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
 use wire::buf::{BufPool, HeapBuf, HeapPool, PacketBuf};
 use wire::mac::MacAddr;
@@ -66,6 +66,10 @@ pub struct Sent(pub Vec<(PortIndex, Vec<u8>)>);
 impl Sink<HeapBuf> for Sent {
     fn send(&mut self, port: PortIndex, buf: HeapBuf) {
         self.0.push((port, buf.data().to_vec()));
+    }
+
+    fn hand_over(&mut self, _worker: usize, _port: PortIndex, _buf: HeapBuf) {
+        panic!("there is one worker");
     }
 }
 
@@ -132,7 +136,7 @@ impl Site {
             ),
             by_tunnel: TunnelMap::new(tunnels().enumerate().map(|(at, t)| (t, SegmentIndex(at as u16)))),
             sessions: vec![Some(SessionEntry {
-                path: Some(Path { port: UPLINK, header, max_record }),
+                path: Some(Path { port: UPLINK, header, max_record, port_per_worker: false }),
                 peer: Some(wan(peer)),
                 segments: tunnels().collect(),
             })],
@@ -142,7 +146,7 @@ impl Site {
             tables,
             fdb: Fdb::new(1024),
             counters: Arc::new(CoreCounters::new(4, 4096, 4)),
-            engine: Engine::new(HeapPool::new(12_000), 4, tell),
+            engine: Engine::new(HeapPool::new(12_000), WorkerId::ALONE, 4, tell),
             events,
             now: Duration::from_secs(1),
             wan: wan(id),
@@ -213,7 +217,7 @@ pub fn lane(from: &mut Site, to: &mut Site, id: u32, limits: KeyLimits) {
     let secret = || LaneSecret::new([id.get() as u8; 32]);
     let rx = Box::new(RxLane::new(id, SUITE, secret()));
     let tx = Box::new(TxLane::new(id, SUITE, secret(), limits, from.now));
-    to.command(Command::InstallRx { session: SESSION, lane: rx });
+    to.command(Command::InstallRx { session: SESSION, leads: true, lane: rx });
     from.command(Command::InstallTx { session: SESSION, lane: tx });
 }
 

@@ -111,6 +111,7 @@ impl World {
         });
         let params = ServerParams {
             engine: record::Engine::Ring,
+            workers: 1,
             data_port: 443,
             dead_peer: Duration::from_secs(3),
             max_half_open: 8,
@@ -149,6 +150,7 @@ impl World {
     pub fn client(&self, site: &str, password: &str, rekey: Duration) -> Client {
         let params = ClientParams {
             engine: record::Engine::Ring,
+            workers: 1,
             site: site.into(),
             password: Zeroizing::new(password.into()),
             ciphers: vec![Cipher::Aes256Gcm, Cipher::Aes128Gcm],
@@ -312,12 +314,12 @@ impl World {
                         self.spokes[at].client.closed(self.now, conn, "closed by the server");
                     }
                 }
-                Output::InstallRx(session, lane) => {
+                Output::InstallRx(session, _, lane) => {
                     let id = lane.id();
                     self.hub.rx.insert(id, (session, lane));
                     self.server.rx_ready(self.now, id);
                 }
-                Output::InstallTx(session, lane) => drop(self.hub.tx.insert(session.0, lane)),
+                Output::InstallTx(session, _, lane) => drop(self.hub.tx.insert(session.0, lane)),
                 Output::RemoveRx(lane) => drop(self.hub.rx.remove(&lane)),
                 Output::RemoveTx(session) => drop(self.hub.tx.remove(&session.0)),
                 Output::SendBlock(session, to, block) => {
@@ -365,12 +367,12 @@ impl World {
                     self.drop_at_server(tls);
                 }
             }
-            Output::InstallRx(session, lane) => {
+            Output::InstallRx(session, _, lane) => {
                 let id = lane.id();
                 self.spokes[at].plane.rx.insert(id, (session, lane));
                 self.spokes[at].client.rx_ready(id);
             }
-            Output::InstallTx(session, lane) => drop(self.spokes[at].plane.tx.insert(session.0, lane)),
+            Output::InstallTx(session, _, lane) => drop(self.spokes[at].plane.tx.insert(session.0, lane)),
             Output::RemoveRx(lane) => drop(self.spokes[at].plane.rx.remove(&lane)),
             Output::RemoveTx(session) => drop(self.spokes[at].plane.tx.remove(&session.0)),
             Output::SendBlock(session, _, block) => {
