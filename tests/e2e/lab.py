@@ -41,7 +41,7 @@ SERVER_CONFIG = """\
 mode = "server"
 
 [system]
-workers = [{core}]
+workers = {workers}
 idle = "adaptive"
 socket = "{socket}"
 
@@ -85,7 +85,7 @@ CLIENT_CONFIG = """\
 mode = "client"
 
 [system]
-workers = [{core}]
+workers = {workers}
 idle = "adaptive"
 socket = "{socket}"
 
@@ -211,10 +211,11 @@ class Appliance:
 class Lab:
     """The whole lab, a context manager. `lab["a10"]` is a namespace, `lab.a` and `lab.b` the appliances."""
 
-    def __init__(self, wan="ipv4"):
+    def __init__(self, wan="ipv4", workers=1):
         if os.geteuid() != 0:
             raise SystemExit("network namespaces need root: try again with sudo")
         self.wan = wan
+        self.workers = workers
         self.binary = causeway_binary()
         run = f"{os.getpid()}-{next(COUNT)}"
         self.prefix = f"cw{run}-"
@@ -302,10 +303,15 @@ class Lab:
         verifier = sh(self.binary, "passwd", input=PASSWORD + "\n").strip()
         cores = sorted(os.sched_getaffinity(0))
         self.a.config.write_text(SERVER_CONFIG.format(
-            core=cores[0], socket=self.a.socket, listen=LISTEN[wan], verifier=verifier))
+            workers=cores[:self.workers], socket=self.a.socket, listen=LISTEN[wan], verifier=verifier))
         self.b.config.write_text(CLIENT_CONFIG.format(
-            core=cores[-1], socket=self.b.socket, underlay_mtu=UNDERLAY_MTU, vni=VNI,
+            workers=cores[-self.workers:], socket=self.b.socket, underlay_mtu=UNDERLAY_MTU, vni=VNI,
             server=SERVER_ADDRESS[wan], password=password, fingerprint=fingerprint))
+
+    def wan_like_a_wire(self):
+        """No super-frames of records on the WAN's cables: what is captured there is what a line would carry."""
+        for name in ("a", "b"):
+            self[name].run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off")
 
     def start(self, timeout=15.0):
         """Starts the appliances that do not run; returns the seconds until the session is up."""

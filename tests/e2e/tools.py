@@ -45,7 +45,8 @@ def iperf(server, client, address, *options, seconds=4):
         try:
             wait_for_listener(server, 5201)
             report = json.loads(client.run("iperf3", "--json", "-c", address, "-p", 5201, "-t", seconds,
-                                           "--connect-timeout", 3000, *options, check=False))
+                                           "--connect-timeout", 3000, *options, check=False,
+                                           timeout=seconds + 30))
         finally:
             listening.terminate()
     if "error" in report:

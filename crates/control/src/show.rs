@@ -201,6 +201,7 @@ impl Shown<'_> {
             "ports": ports,
             "sessions": sessions,
             "workers": fields(&self.counters.poll().fields()),
+            "by_worker": self.counters.by_worker().iter().map(|poll| fields(&poll.fields())).collect::<Vec<_>>(),
         })
     }
 }

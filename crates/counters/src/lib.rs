@@ -222,6 +222,16 @@ impl Counters {
         totals
     }
 
+    /// What each poll loop did.
+    pub fn by_worker(&self) -> Vec<PollTotals> {
+        let totals = |core: &Arc<CoreCounters>| {
+            let mut totals = PollTotals::default();
+            totals.add(&core.poll);
+            totals
+        };
+        self.cores.iter().map(totals).collect()
+    }
+
     /// What all poll loops did.
     pub fn poll(&self) -> PollTotals {
         let mut totals = PollTotals::default();

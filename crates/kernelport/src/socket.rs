@@ -37,7 +37,7 @@ impl PacketSocket {
         socket.set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1)?;
         socket.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1)?;
         socket.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)?;
-        socket.set(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1)?;
+        // No PACKET_QDISC_BYPASS: that way the kernel drops super-frames that a device cannot segment itself.
         for (forced, asked) in
             [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
         {
