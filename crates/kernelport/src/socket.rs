@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::libc::{self, c_int, c_void, sock_filter, sock_fprog, socklen_t};
 
-/// Octets that the kernel holds for us in each direction.
-const BUFFER: c_int = 4 << 20;
+/// Octets that the kernel holds for us in each direction, which it doubles for its own needs. More makes for longer delays under TCP, less for
+/// loss when many small datagrams come at once.
+const BUFFER: c_int = 1 << 20;
 
 /// How the kernel spreads the frames of an interface over several sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
