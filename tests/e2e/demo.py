@@ -17,9 +17,9 @@ from tools import (Capture, cpu_percent, is_ip_fragment, is_record, median, iper
 
 # What must hold; the measured values are in the table.
 PING_MS = 0.6
-TCP_GBITS = 1.0
+TCP_GBITS = 2.0
 UDP_MBITS, UDP_LOSS_PERCENT = 100, 1.0
-IDLE_CPU_PERCENT = 15.0
+IDLE_CPU_PERCENT = 8.0
 RECOVERY_S = 5.0
 STOP_S = 2.0
 

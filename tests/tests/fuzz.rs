@@ -185,3 +185,91 @@ fn configuration() {
         let _ = config::Config::parse(Path::new("fuzz.toml"), &String::from_utf8_lossy(input));
     });
 }
+
+/// Both AES-GCM engines give the same octets, and each opens what the other sealed and nothing else.
+#[test]
+fn engines() {
+    use record::{Cipher, Engine, KeyLimits, LaneId, LaneSecret, OVERHEAD, RxLane, Suite, TxLane};
+    let example = [&[9; 32][..], &[0], &[5; 700]].concat();
+    fuzz(&[example], |input| {
+        let Some((secret, rest)) = input.split_first_chunk::<32>() else { return };
+        let Some((cipher, text)) = rest.split_first() else { return };
+        let cipher = if cipher & 1 == 0 { Cipher::Aes128Gcm } else { Cipher::Aes256Gcm };
+        let id = LaneId::new(7).expect("24 bits");
+        let sealed = Engine::ALL.map(|engine| {
+            let suite = Suite { cipher, engine };
+            let mut lane =
+                TxLane::new(id, suite, LaneSecret::new(*secret), KeyLimits::default(), Duration::ZERO);
+            let mut record = [&[0; 8][..], text, &[0; OVERHEAD - 8]].concat();
+            lane.seal(&mut record, Duration::ZERO).expect("a record");
+            record
+        });
+        assert_eq!(sealed[0], sealed[1]);
+        for engine in Engine::ALL {
+            let mut lane = RxLane::new(id, Suite { cipher, engine }, LaneSecret::new(*secret));
+            let mut changed = sealed[0].clone();
+            let at = 8 + text.len() / 2;
+            changed[at] ^= 1;
+            assert!(lane.open(&mut changed).is_err(), "{engine:?} takes what was changed");
+            assert!(
+                lane.open(&mut sealed[0].clone()).is_ok_and(|opened| opened.plaintext == text),
+                "{engine:?}"
+            );
+        }
+    });
+}
+
+/// Whatever the kernel says of a frame, cutting it never panics; whatever is joined is cut into what it was.
+#[test]
+fn super_frames() {
+    use kernelport::cut::{Checksums, Cutter};
+    use kernelport::join::Joined;
+    use kernelport::vnet::VnetHeader;
+    use wire::buf::{BufPool, HeapPool, PacketBuf};
+    use zerocopy::FromBytes;
+
+    let vnet = |kind: u8, size: u16, start: u16| {
+        let mut octets = vec![1, kind, 0, 0];
+        octets.extend([size.to_ne_bytes(), start.to_ne_bytes(), 16u16.to_ne_bytes()].concat());
+        octets
+    };
+    let mut tcp =
+        vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0x0b, 0xe0, 0, 0, 0x40, 0, 64, 6, 0, 0];
+    tcp.extend([
+        10, 0, 0, 1, 10, 0, 0, 2, 0, 80, 0, 81, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 1, 1, 0, 0, 0, 0,
+    ]);
+    tcp.extend([3; 3000]);
+    let udp = udp_frame(&[4; 4000]);
+    let examples = [[vnet(1, 1000, 34), tcp].concat(), [vnet(5, 700, 34), udp].concat()];
+    fuzz(&examples, |input| {
+        let Some((head, frame)) = input.split_at_checked(10) else { return };
+        let vnet = VnetHeader::read_from_bytes(head).expect("10 octets");
+        let Ok(mut cutter) = Cutter::new(frame, &vnet, Checksums::Finish) else { return };
+        let mut pool = HeapPool::new(9000);
+        let mut bufs = Vec::new();
+        for _ in 0..cutter.left().min(60) {
+            let mut buf = pool.alloc().expect("an unlimited pool");
+            if cutter.next(frame, &mut buf) {
+                bufs.push(buf);
+            }
+        }
+        let segments: Vec<Vec<u8>> = bufs.iter().map(|buf| buf.data().to_vec()).collect();
+        let mut joined = Joined::<64>::default();
+        joined.plan(&mut bufs, Default::default(), true);
+        let mut again = Vec::new();
+        for message in joined.messages() {
+            let mut octets = Vec::new();
+            for (nth, at) in joined.chain(message).enumerate() {
+                octets.extend_from_slice(&bufs[at].data()[if nth == 0 { 0 } else { message.skip }..]);
+            }
+            let mut cutter = Cutter::new(&octets, &message.vnet, Checksums::Finish).expect("our own");
+            while cutter.left() > 0 {
+                let mut buf = pool.alloc().expect("an unlimited pool");
+                assert!(cutter.next(&octets, &mut buf));
+                again.push(buf.data().to_vec());
+            }
+        }
+        assert_eq!(again.len(), segments.len());
+        assert!(segments.iter().all(|segment| again.contains(segment)), "what was joined was changed");
+    });
+}
