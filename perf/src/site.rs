@@ -1,216 +1,344 @@
-//! Two sites with one segment between them, driven burst by burst.
+//! Two sites as the appliance builds them, without ports, sessions or a control thread. All use of the appliance's own
+//! interfaces is here, so that a change of theirs is a change of one file.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock;
-
 use arrayvec::ArrayVec;
-use bridge::{AttachmentIndex, Fdb, Segment, SegmentIndex, Segments, SessionIndex};
-use counters::CoreCounters;
+use bridge::{AttachmentIndex, Endpoint, Fdb, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
+use counters::{CoreCounters, DropReason};
 use crossbeam::channel::{Receiver, bounded};
+use dpdk::{Mbuf, MbufPool};
 use pipeline::command::{Command, Event};
 use pipeline::tables::{
-    AttachmentEntry, Encap, Path, PortEntry, PortIndex, PortRole, SessionEntry, Tables, TrunkEntry,
-    TunnelMap, UplinkEntry, VlanMap,
+    AttachmentEntry, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry, Tables,
+    TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
 };
-use pipeline::{BURST, Engine, Now, Sink, View, WorkerId};
-use record::{KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
-use wire::buf::{BufPool, PacketBuf};
+use pipeline::{Engine, Now, Sink, View, WorkerId};
+use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
 use wire::mac::MacAddr;
 use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
+use wire::vxlan::{UDP_PORT, Vni};
 
-use dpdk::{Mbuf as Buf, MbufPool};
+use crate::frames;
+
+/// What computes AES-GCM.
+pub(crate) type Aead = record::Engine;
+
+/// What the appliance takes by itself on this machine.
+pub(crate) fn aead() -> Aead {
+    if Aead::IpsecMb.is_available() { Aead::IpsecMb } else { Aead::Ring }
+}
+
+/// Most packets of one burst.
+pub(crate) const BURST: usize = pipeline::BURST;
+
+/// A burst.
+pub(crate) type Burst = ArrayVec<Mbuf, BURST>;
 
 const TRUNK: PortIndex = PortIndex(0);
 const UPLINK: PortIndex = PortIndex(1);
-const SESSION: SessionIndex = SessionIndex(0);
-const VLAN: u16 = 10;
-const SOURCE: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const DESTINATION: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
-/// Collects what leaves.
-#[derive(Default)]
-struct Collect(Vec<Buf>);
-
-impl Sink<Buf> for Collect {
-    fn send(&mut self, _port: PortIndex, buf: Buf) {
-        self.0.push(buf);
-    }
-
-    fn hand_over(&mut self, _worker: usize, _port: PortIndex, _buf: Buf) {}
+/// How frames look on the trunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attachment {
+    Vlan,
+    Vxlan,
 }
 
-struct Site {
-    tables: Tables,
-    fdb: Fdb,
+/// What the two sites are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) attachment: Attachment,
+    pub(crate) wan_mtu: u16,
+    /// Bits of the AES key.
+    pub(crate) aes: u16,
+    pub(crate) aead: Aead,
+    /// Addresses in each forwarding database, half of them on either side; as many pairs talk.
+    pub(crate) macs: usize,
+    /// Sessions of site A. Site B stands for all its peers.
+    pub(crate) sites: usize,
+    pub(crate) segments: usize,
+}
+
+impl Shape {
+    /// What all axes are varied from.
+    pub(crate) fn base() -> Self {
+        let aead = aead();
+        Self { attachment: Attachment::Vlan, wan_mtu: 1500, aes: 128, aead, macs: 10, sites: 1, segments: 1 }
+    }
+
+    /// Pairs of stations: enough that every session and every segment has one.
+    pub(crate) fn flows(&self) -> usize {
+        (self.macs / 2).max(self.sites).max(self.segments)
+    }
+}
+
+/// What one site shares between its workers.
+pub(crate) struct Common {
+    pub(crate) tables: Tables,
+    pub(crate) fdb: Fdb,
+}
+
+/// One worker of a site.
+pub(crate) struct Site {
+    common: Arc<Common>,
     counters: CoreCounters,
     engine: Engine<MbufPool>,
+    now: Now,
     _events: Receiver<Event>,
 }
 
-/// Gives the buffers back as a port does, all at once.
-fn free(bufs: &mut Vec<Buf>) {
+/// What a site sends, by the side that it leaves on.
+#[derive(Default)]
+pub(crate) struct Out {
+    pub(crate) wan: Vec<Mbuf>,
+    pub(crate) lan: Vec<Mbuf>,
+}
+
+impl Out {
+    /// With room for what a measured section sends, so that the measured code does not grow it.
+    pub(crate) fn new() -> Self {
+        Self { wan: Vec::with_capacity(4096), lan: Vec::with_capacity(4096) }
+    }
+}
+
+impl Sink<Mbuf> for Out {
+    #[inline]
+    fn send(&mut self, port: PortIndex, buf: Mbuf) {
+        if port == TRUNK { self.lan.push(buf) } else { self.wan.push(buf) }
+    }
+
+    fn hand_over(&mut self, _worker: usize, _port: PortIndex, _buf: Mbuf) {}
+}
+
+/// Gives buffers back as a port does, many at once.
+pub(crate) fn free(bufs: &mut Vec<Mbuf>) {
     while !bufs.is_empty() {
         let take = bufs.len().min(BURST);
-        let mut burst: ArrayVec<Buf, BURST> = bufs.drain(..take).collect();
+        let mut burst: Burst = bufs.drain(..take).collect();
         dpdk::free_burst(&mut burst);
     }
 }
 
-/// Both sites and the frame that crosses.
-pub(crate) struct Pair {
-    a: Site,
-    b: Site,
-    pool: MbufPool,
-    frame: Vec<u8>,
-    burst: usize,
-    records: usize,
-    octets: usize,
-    allocations: u64,
+/// A site's tables and a forwarding database that knows every station (`learned`) or none.
+pub(crate) fn common(id: u8, shape: &Shape, max_macs: usize, learned: bool) -> Arc<Common> {
+    let common = Common { tables: tables(id, shape), fdb: Fdb::new(max_macs.max(2 * shape.flows())) };
+    for flow in (0..shape.flows()).filter(|_| learned) {
+        let segment = SegmentIndex((flow % shape.segments) as u16);
+        let attachment = AttachmentIndex(segment.0);
+        let here = match shape.attachment {
+            Attachment::Vlan => Endpoint::Attachment(attachment),
+            Attachment::Vxlan => Endpoint::Vtep(attachment, RemoteIndex(0)),
+        };
+        let there = Endpoint::Session(SessionIndex((flow % shape.sites) as u16));
+        // Site A has the sources, site B the destinations.
+        let (source, destination) = if id == 1 { (here, there) } else { (there, here) };
+        common.fdb.learn(segment, frames::source(flow), source, NOW.seconds());
+        common.fdb.learn(segment, frames::destination(flow), destination, NOW.seconds());
+    }
+    Arc::new(common)
 }
 
-impl Pair {
-    /// Frames of `size` octets over a WAN with this MTU.
-    pub(crate) fn new(pool: &MbufPool, wan_mtu: u16, size: usize, suite: Suite, burst: usize) -> Self {
-        let pool = pool.clone();
-        let (mut a, mut b) = (site(1, wan_mtu, &pool), site(2, wan_mtu, &pool));
-        open_lane(&mut a, &mut b, 100, suite);
-        open_lane(&mut b, &mut a, 200, suite);
-        let tag = [0x81, 0, 0, VLAN as u8];
-        let mut frame = [&DESTINATION[..], &SOURCE, &tag, &[0x88, 0xb5]].concat();
-        frame.resize(size + tag.len(), 0x5a);
-        let pair = Self { a, b, pool, frame, burst, records: 0, octets: 0, allocations: 0 };
-        // B has heard the destination, and A of it, so that the measured frames are known unicast.
-        pair.b.fdb.learn(
-            SegmentIndex(0),
-            MacAddr(DESTINATION),
-            bridge::Endpoint::Attachment(AttachmentIndex(0)),
-            0,
-        );
-        pair.a.fdb.learn(SegmentIndex(0), MacAddr(DESTINATION), bridge::Endpoint::Session(SESSION), 0);
-        pair
-    }
+/// The moment that all measurements without ports take place in.
+const NOW: Now = Now(Duration::from_secs(1));
 
-    /// Records of a burst in the last turn.
-    pub(crate) fn records_per_burst(&self) -> usize {
-        self.records
+/// Workers of two sites with their lanes open in both directions. `lanes` keeps those of several pairs apart.
+pub(crate) fn pair(
+    a: Arc<Common>,
+    b: Arc<Common>,
+    shape: &Shape,
+    pool: &MbufPool,
+    lanes: u32,
+) -> (Site, Site) {
+    let (mut a, mut b) = (Site::new(a, shape, pool), Site::new(b, shape, pool));
+    for session in 0..shape.sites {
+        let id = (lanes + 1) * 4096 + 2 * session as u32;
+        open_lane(&mut a, &mut b, session, id, shape);
+        open_lane(&mut b, &mut a, session, id + 1, shape);
     }
-
-    /// Octets of blocks in each of them, on average.
-    pub(crate) fn record_octets(&self) -> usize {
-        self.octets
-    }
-
-    /// So many bursts from A's trunk to B's trunk; returns the time of each half.
-    pub(crate) fn turn(&mut self, rounds: usize) -> (u64, u64) {
-        let (mut encrypt, mut decrypt) = (0, 0);
-        let (mut wan, mut lan) = (Collect(Vec::with_capacity(1024)), Collect(Vec::with_capacity(1024)));
-        let before = crate::alloc::allocations();
-        for _ in 0..rounds {
-            let mut burst: ArrayVec<Buf, BURST> = ArrayVec::new();
-            for _ in 0..self.burst {
-                let mut buf = self.pool.alloc().expect("enough buffers");
-                buf.append(self.frame.len()).expect("room").copy_from_slice(&self.frame);
-                burst.push(buf);
-            }
-            let start = clock::now();
-            let view = view_of(&self.a.tables, &self.a.fdb, &self.a.counters);
-            self.a.engine.burst(view, &mut wan, TRUNK, &mut burst);
-            self.a.engine.finish(view, &mut wan);
-            encrypt += clock::now() - start;
-            self.records = wan.0.len();
-            self.octets = wan.0.iter().map(|buf| buf.len() - 42 - record::OVERHEAD).sum::<usize>()
-                / self.records.max(1);
-            let view = view_of(&self.b.tables, &self.b.fdb, &self.b.counters);
-            let start = clock::now();
-            while !wan.0.is_empty() {
-                let take = wan.0.len().min(BURST);
-                burst.extend(wan.0.drain(..take));
-                self.b.engine.burst(view, &mut lan, UPLINK, &mut burst);
-            }
-            self.b.engine.finish(view, &mut lan);
-            decrypt += clock::now() - start;
-            assert_eq!(lan.0.len(), self.burst, "every frame arrives");
-            free(&mut lan.0);
-        }
-        self.allocations += crate::alloc::allocations() - before;
-        (encrypt, decrypt)
-    }
-
-    /// Allocations during all turns so far.
-    pub(crate) fn allocations(&self) -> u64 {
-        self.allocations
-    }
+    (a, b)
 }
 
-/// All bursts are at one time, which the measurement does not have to ask for.
-fn view_of<'a>(tables: &'a Tables, fdb: &'a Fdb, counters: &'a CoreCounters) -> View<'a> {
-    View { tables, fdb, counters, now: Now(Duration::from_secs(1)) }
+/// Both sites as the scenarios without ports use them.
+pub(crate) fn learned_pair(shape: &Shape, pool: &MbufPool) -> (Site, Site) {
+    pair(common(1, shape, 0, true), common(2, shape, 0, true), shape, pool, 0)
 }
 
-fn open_lane(from: &mut Site, to: &mut Site, id: u32, suite: Suite) {
+fn open_lane(from: &mut Site, to: &mut Site, session: usize, id: u32, shape: &Shape) {
+    let session = SessionIndex(session as u16);
+    let (tx, rx) = lane(id, shape);
+    to.command(Command::InstallRx { session, leads: true, lane: Box::new(rx) });
+    from.command(Command::InstallTx { session, lane: Box::new(tx) });
+}
+
+/// Both ends of a lane. Its keys do not change while measured.
+pub(crate) fn lane(id: u32, shape: &Shape) -> (TxLane, RxLane) {
     let id = LaneId::new(id).expect("24 bits");
+    let cipher = if shape.aes == 256 { Cipher::Aes256Gcm } else { Cipher::Aes128Gcm };
+    let suite = Suite { cipher, engine: shape.aead };
     let secret = || LaneSecret::new([3; 32]);
-    // Keys do not change while measured.
     let limits = KeyLimits { aes_blocks: u64::MAX / 2, age: Duration::from_secs(1 << 30) };
-    let rx = Box::new(RxLane::new(id, suite, secret()));
-    let tx = Box::new(TxLane::new(id, suite, secret(), limits, Duration::ZERO));
-    command(to, Command::InstallRx { session: SESSION, leads: true, lane: rx });
-    command(from, Command::InstallTx { session: SESSION, lane: tx });
+    (TxLane::new(id, suite, secret(), limits, Duration::ZERO), RxLane::new(id, suite, secret()))
 }
 
-fn command(site: &mut Site, command: Command) {
-    let view = view_of(&site.tables, &site.fdb, &site.counters);
-    site.engine.command(view, &mut Collect::default(), command);
+/// Seals a record as the send stage does.
+#[inline]
+pub(crate) fn seal(lane: &mut TxLane, record: &mut [u8]) -> bool {
+    lane.seal(record, NOW.0).is_ok()
 }
 
-fn site(id: u8, wan_mtu: u16, pool: &MbufPool) -> Site {
-    let wan = |site: u8| SocketAddr::from(([192, 0, 2, site], 443));
-    let mac = |site: u8, port: PortIndex| MacAddr([2, 0xca, 0, 0, site, port.0]);
-    let peer = 3 - id;
-    let header =
-        UdpTemplate::new(mac(id, UPLINK), mac(peer, UPLINK), wan(id), wan(peer)).expect("one family");
-    let max_record = wan_mtu - header.overhead() as u16;
-    let tunnel = TunnelId::new(10).expect("in range");
-    let vlan = VlanId::new(VLAN).expect("in range");
-    let trunk = TrunkEntry { vlans: VlanMap::new([(vlan, AttachmentIndex(0))]), ..TrunkEntry::default() };
+/// Opens a record as the receive stage does.
+#[inline]
+pub(crate) fn open(lane: &mut RxLane, record: &mut [u8]) -> bool {
+    lane.open(record).is_ok()
+}
+
+impl Site {
+    fn new(common: Arc<Common>, shape: &Shape, pool: &MbufPool) -> Self {
+        let (tell, events) = bounded(64);
+        Self {
+            counters: CoreCounters::new(2, shape.segments, shape.sites),
+            engine: Engine::new(pool.clone(), WorkerId::ALONE, shape.sites, tell),
+            common,
+            now: NOW,
+            _events: events,
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let Self { common, counters, engine, now, _events } = self;
+        engine.command(view(common, counters, *now), &mut Out::default(), command);
+        while _events.try_recv().is_ok() {}
+    }
+
+    /// A burst from the trunk.
+    #[inline]
+    pub(crate) fn trunk(&mut self, burst: &mut Burst, out: &mut Out) {
+        let Self { common, counters, engine, now, .. } = self;
+        engine.burst(view(common, counters, *now), out, TRUNK, burst);
+    }
+
+    /// A burst from the WAN.
+    #[inline]
+    pub(crate) fn uplink(&mut self, burst: &mut Burst, out: &mut Out) {
+        let Self { common, counters, engine, now, .. } = self;
+        engine.burst(view(common, counters, *now), out, UPLINK, burst);
+    }
+
+    /// The end of a burst.
+    #[inline]
+    pub(crate) fn finish(&mut self, out: &mut Out) {
+        let Self { common, counters, engine, now, .. } = self;
+        engine.finish(view(common, counters, *now), out);
+    }
+
+    /// What is due now and then.
+    pub(crate) fn housekeeping(&mut self) {
+        let Self { common, counters, engine, now, .. } = self;
+        engine.housekeeping(view(common, counters, *now));
+    }
+
+    /// Sets the time.
+    pub(crate) fn at(&mut self, now: Duration) {
+        self.now = Now(now);
+    }
+
+    /// Its forwarding database.
+    pub(crate) fn fdb(&self) -> &Fdb {
+        &self.common.fdb
+    }
+
+    /// What it dropped, by reason.
+    pub(crate) fn drops(&self) -> Vec<(&'static str, u64)> {
+        let count = |reason: &DropReason| (reason.name(), self.counters.drops.get(*reason));
+        DropReason::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+#[inline]
+fn view<'a>(common: &'a Common, counters: &'a CoreCounters, now: Now) -> View<'a> {
+    View { tables: &common.tables, fdb: &common.fdb, counters, now }
+}
+
+/// The MAC address of a site's port.
+fn port_mac(site: u8, port: PortIndex) -> MacAddr {
+    MacAddr([2, 0xca, 0, 0, site, port.0])
+}
+
+/// The headers that VXLAN datagrams from the local network have when they reach a site's trunk.
+pub(crate) fn vxlan_header(site: u8, inwards: bool) -> UdpTemplate {
+    let (local, remote) =
+        ((port_mac(site, TRUNK), vtep(site, 1)), (MacAddr([2, 0xcb, 0, 0, site, 0]), vtep(site, 2)));
+    let (from, to) = if inwards { (remote, local) } else { (local, remote) };
+    let address = |ip| SocketAddr::new(ip, UDP_PORT);
+    UdpTemplate::new(from.0, to.0, address(from.1), address(to.1)).expect("both are IPv4")
+}
+
+fn vtep(site: u8, host: u8) -> IpAddr {
+    Ipv4Addr::new(198, 51, site, host).into()
+}
+
+fn tables(id: u8, shape: &Shape) -> Tables {
+    let segments = 0..shape.segments as u16;
+    let tunnel = |segment: u16| TunnelId::new(segment + 1).expect("at most 4093 segments");
+    let vlan = |segment: u16| VlanId::new(segment + 1).expect("at most 4093 segments");
+    let vni = |segment: u16| Vni::new(u32::from(segment) + 1).expect("24 bits");
+    let is_vxlan = shape.attachment == Attachment::Vxlan;
+    let trunk = TrunkEntry {
+        vlans: VlanMap::new(segments.clone().filter(|_| !is_vxlan).map(|at| (vlan(at), AttachmentIndex(at)))),
+        vtep: is_vxlan.then(|| Vtep {
+            local: vtep(id, 1),
+            udp_port: UDP_PORT,
+            vnis: segments.clone().map(|at| (vni(at), AttachmentIndex(at))).collect(),
+            remotes: [(vtep(id, 2), RemoteIndex(0))].into_iter().collect(),
+            learn: false,
+        }),
+        ..TrunkEntry::default()
+    };
     let port =
-        |name: &str, index, role| PortEntry { name: name.into(), mac: mac(id, index), role, host: None };
-    let tables = Tables {
+        |name: &str, index, role| PortEntry { name: name.into(), mac: port_mac(id, index), role, host: None };
+    let attachment = |at: u16| AttachmentEntry {
+        segment: SegmentIndex(at),
+        port: TRUNK,
+        encap: if is_vxlan { Encap::Vxlan(vni(at), vec![RemoteIndex(0)]) } else { Encap::Vlan(vlan(at)) },
+    };
+    let segment = |at: u16| Segment {
+        name: format!("bench-{at}"),
+        tunnel_id: tunnel(at),
+        mtu: 9000,
+        attachments: vec![AttachmentIndex(at)],
+        sessions: (0..shape.sites as u16).map(SessionIndex).collect(),
+        spoke_to_spoke: true,
+    };
+    Tables {
         ports: vec![
             port("trunk", TRUNK, PortRole::Trunk(trunk)),
             port("wan", UPLINK, PortRole::Uplink(UplinkEntry { data_port: 443 })),
         ],
-        attachments: vec![AttachmentEntry {
-            segment: SegmentIndex(0),
-            port: TRUNK,
-            encap: Encap::Vlan(vlan),
-        }],
-        segments: Segments::new(vec![Segment {
-            name: "bench".into(),
-            tunnel_id: tunnel,
-            mtu: 9000,
-            attachments: vec![AttachmentIndex(0)],
-            sessions: vec![SESSION],
-            spoke_to_spoke: true,
-        }]),
-        by_tunnel: TunnelMap::new([(tunnel, SegmentIndex(0))]),
-        sessions: vec![Some(SessionEntry {
-            path: Some(Path { port: UPLINK, header, max_record, port_per_worker: false }),
-            peer: Some(wan(peer)),
-            segments: [tunnel].into_iter().collect(),
-        })],
+        attachments: segments.clone().map(attachment).collect(),
+        remotes: vec![RemoteVtep { address: vtep(id, 2), header: Some(vxlan_header(id, false)) }],
+        by_tunnel: TunnelMap::new(segments.clone().map(|at| (tunnel(at), SegmentIndex(at)))),
+        sessions: (0..shape.sites as u16).map(|at| Some(session(id, at, shape))).collect(),
+        segments: Segments::new(segments.map(segment).collect()),
         ..Tables::default()
-    };
-    let (tell, events) = bounded(64);
-    Site {
-        tables,
-        fdb: Fdb::new(4096),
-        counters: CoreCounters::new(2, 1, 1),
-        engine: Engine::new(pool.clone(), WorkerId::ALONE, 1, tell),
-        _events: events,
+    }
+}
+
+/// A server is at one address for all its sites; each site has its own.
+fn session(id: u8, at: u16, shape: &Shape) -> SessionEntry {
+    let server = SocketAddr::from(([192, 0, 2, 1], 443));
+    let client = SocketAddr::from(([10, 0, (at >> 8) as u8, at as u8], 443));
+    let (local, peer) = if id == 1 { (server, client) } else { (client, server) };
+    let header =
+        UdpTemplate::new(port_mac(id, UPLINK), port_mac(3 - id, UPLINK), local, peer).expect("one family");
+    let max_record = shape.wan_mtu - header.overhead() as u16;
+    SessionEntry {
+        path: Some(Path { port: UPLINK, header, max_record, port_per_worker: false }),
+        peer: Some(peer),
+        segments: (0..shape.segments as u16).filter_map(|segment| TunnelId::new(segment + 1)).collect(),
     }
 }
