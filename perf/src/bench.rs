@@ -28,6 +28,7 @@ pub(crate) struct Bench {
     pub(crate) extent: Extent,
     eal: Option<Eal>,
     pool: Option<MbufPool>,
+    devices: usize,
 }
 
 /// Packet buffers: more than any scenario holds at a time.
@@ -38,7 +39,7 @@ const BUFFER_OCTETS: u16 = 10_240;
 
 impl Bench {
     pub(crate) fn new(extent: Extent) -> Self {
-        Self { clock: Clock::calibrate(), probe: Probe::new(), extent, eal: None, pool: None }
+        Self { clock: Clock::calibrate(), probe: Probe::new(), extent, eal: None, pool: None, devices: 0 }
     }
 
     /// DPDK, started when first asked for: the scenarios that need none run without. No hugepages, so that the harness
@@ -59,6 +60,12 @@ impl Bench {
         let pool =
             MbufPool::new(self.eal()?, "perf", BUFFERS, BUFFER_OCTETS).map_err(|error| error.to_string())?;
         Ok(self.pool.insert(pool).clone())
+    }
+
+    /// Numbers the devices under test of this run: DPDK's names are used once.
+    pub(crate) fn next_device(&mut self) -> usize {
+        self.devices += 1;
+        self.devices - 1
     }
 
     /// One sample of the noise probe.

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::cores;
 use crate::schema::Host;
 use crate::site;
 
@@ -16,7 +17,7 @@ pub(crate) fn describe() -> Host {
             .unwrap_or_else(unknown),
         dirty,
         cpu: cpu(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        cores: cores::count(),
         kernel: output("uname", &["-sr"]).unwrap_or_else(unknown),
         dpdk: output("pkg-config", &["--modversion", "libdpdk"]).unwrap_or_else(unknown),
         aead: site::aead().name().into(),

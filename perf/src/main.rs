@@ -5,11 +5,13 @@ mod alloc;
 mod bench;
 mod cli;
 mod clock;
+mod cores;
 mod frames;
 mod goals;
 mod host;
 mod noise;
 
+mod ports;
 mod report;
 mod run;
 mod scenario;
@@ -55,7 +57,7 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
             file::write(&out, &all)?;
         }
         Command::Html { run, out } => file::write_text(&out, &html::page(&file::read(&run)?))?,
-        Command::Dut(_) => return Err("not there yet".into()),
+        Command::Dut(args) => ports::dut::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

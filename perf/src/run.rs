@@ -23,7 +23,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), String> {
     let names = if args.scenarios.is_empty() { DEFAULT } else { &args.scenarios };
     let mut scenarios = Vec::new();
     for name in names {
-        scenarios.push(measure(&mut bench, *name, args)?);
+        scenarios.extend(measure(&mut bench, *name, args)?);
     }
     let noise = bench.probe.verdict();
     for scenario in &mut scenarios {
@@ -50,9 +50,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn measure(bench: &mut Bench, name: Name, _args: &RunArgs) -> Result<Scenario, String> {
+fn measure(bench: &mut Bench, name: Name, _args: &RunArgs) -> Result<Vec<Scenario>, String> {
     match name {
-        Name::Pipeline => scenario::pipeline::run(bench),
+        Name::Pipeline => scenario::pipeline::run(bench).map(|scenario| vec![scenario]),
+        Name::Ports => scenario::ports::run(bench),
+        Name::Latency => scenario::latency::run(bench).map(|scenario| vec![scenario]),
         _ => Err(format!("{name:?} is not there yet")),
     }
 }

@@ -100,6 +100,9 @@ pub(crate) struct Value {
     pub(crate) n: usize,
     #[serde(default)]
     pub(crate) samples: Vec<f64>,
+    /// The median of each run that was merged into this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) runs: Vec<f64>,
 }
 
 impl Column {
@@ -136,7 +139,7 @@ impl Row {
 
     /// Adds a constant.
     pub(crate) fn constant(&mut self, key: &str, value: f64) {
-        let value = Value { median: value, q1: value, q3: value, n: 0, samples: vec![] };
+        let value = Value { median: value, q1: value, q3: value, ..Value::default() };
         self.values.insert(key.into(), value);
     }
 
@@ -150,7 +153,7 @@ impl Value {
     /// `None` without samples.
     pub(crate) fn of(samples: Vec<f64>) -> Option<Self> {
         let Quartiles { q1, median, q3 } = Quartiles::of(&samples)?;
-        Some(Self { median, q1, q3, n: samples.len(), samples })
+        Some(Self { median, q1, q3, n: samples.len(), samples, runs: vec![] })
     }
 
     pub(crate) fn quartiles(&self) -> Quartiles {

@@ -31,10 +31,17 @@ fn merge_row(all: &mut Row, more: Row) {
     for (key, value) in more.values {
         let known = all.values.entry(key).or_default();
         let mut samples = std::mem::take(&mut known.samples);
+        let mut runs = runs(known);
+        runs.extend(self::runs(&value));
         samples.extend(&value.samples);
         // Constants have no samples: either one will do.
-        *known = Value::of(samples).unwrap_or(value);
+        *known = Value::of(samples).map_or(value, |all| Value { runs, ..all });
     }
+}
+
+/// The medians of the runs that a value has in it.
+fn runs(value: &Value) -> Vec<f64> {
+    if value.runs.is_empty() && value.n > 0 { vec![value.median] } else { value.runs.clone() }
 }
 
 #[cfg(test)]
@@ -61,6 +68,7 @@ mod tests {
         merge(&mut all, run("y", &[9.0], false));
         let rows = &all.scenarios[0].rows;
         assert_eq!((rows[0].values["a"].n, rows[0].values["a"].median), (3, 2.0));
+        assert_eq!(rows[0].values["a"].runs, [1.5, 3.0]);
         assert_eq!(rows[0].values["goal"].median, 7.0);
         assert_eq!(rows[1].id, "y");
         assert!(!all.noise.quiet, "one noisy run makes the whole noisy");

@@ -95,8 +95,9 @@ fn lines(rows: &[&Row], column: &Column, x_label: &str) -> Option<String> {
             points.iter().map(|point| format!("{:.1},{:.1}", at_x(point[0]), at_y(point[1]))).collect();
         let _ = write!(
             svg,
-            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"/>"#,
-            path.join(" ")
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"{}/>"#,
+            path.join(" "),
+            if at < COLOURS.len() { "" } else { r#" stroke-dasharray="5 3""# }
         );
         for [x, median, q1, q3] in points {
             let (x, y) = (at_x(*x), at_y(*median));
