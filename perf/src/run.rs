@@ -50,11 +50,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn measure(bench: &mut Bench, name: Name, _args: &RunArgs) -> Result<Vec<Scenario>, String> {
+fn measure(bench: &mut Bench, name: Name, args: &RunArgs) -> Result<Vec<Scenario>, String> {
     match name {
         Name::Pipeline => scenario::pipeline::run(bench).map(|scenario| vec![scenario]),
         Name::Ports => scenario::ports::run(bench),
         Name::Latency => scenario::latency::run(bench).map(|scenario| vec![scenario]),
-        _ => Err(format!("{name:?} is not there yet")),
+        Name::Stages => scenario::stages::run(bench).map(|scenario| vec![scenario]),
+        Name::Scale => scenario::scale::run(bench),
+        Name::EndToEnd => {
+            scenario::e2e::run(bench.extent, args.peers.as_deref()).map(|scenario| vec![scenario])
+        }
     }
 }

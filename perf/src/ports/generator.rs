@@ -144,10 +144,12 @@ pub(crate) fn trial(link: &mut Link, load: Load) -> Result<Trial, String> {
 /// `link` what stayed disturbed.
 pub(crate) fn steady_trial(link: &mut Link, load: Load) -> Result<Trial, String> {
     let mut last = trial(link, load)?;
-    for _ in 1..ATTEMPTS {
+    for attempt in 1..ATTEMPTS {
         if !last.disturbed {
             break;
         }
+        // What disturbs may end.
+        std::thread::sleep(Duration::from_millis(10 << attempt));
         last = trial(link, load)?;
     }
     link.trials += 1;

@@ -12,6 +12,7 @@ use crate::ports::generator::{self, Load};
 use crate::ports::link::{Link, Setup};
 use crate::ports::search;
 use crate::schema::{Better, Column, Row, Scenario};
+use crate::stats::Quartiles;
 
 const SIZES: [usize; 3] = [64, 512, 1518];
 
@@ -31,8 +32,8 @@ struct Delays {
 /// Measures.
 pub(crate) fn run(bench: &mut Bench) -> Result<Scenario, String> {
     let sizes = bench.extent.pick(vec![64, 1518], SIZES.to_vec());
-    let turns = bench.extent.pick(3, 7);
-    let time = Duration::from_millis(bench.extent.pick(150, 500));
+    let turns = bench.extent.pick(5, 21);
+    let time = Duration::from_millis(bench.extent.pick(60, 150));
     let bar = progress("latency", 2 * sizes.len());
     let mut rows = Vec::new();
     let mut doubts = Vec::new();
@@ -46,7 +47,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Scenario, String> {
             bench.probe();
             if mode == Mode::Causeway {
                 let flood = search::flood(&mut link, *size, (time.as_secs_f64() * 1e6) as u64)?.rate();
-                rates[at] = search::throughput(&mut link, (*size, flood), 0.001, time / 3)?;
+                rates[at] = search::throughput(&mut link, (*size, flood), 0.001, time)?;
             }
             let delays = each_load(&mut link, *size, rates[at], (turns, time))?;
             for (load, delays) in LOADS.iter().zip(&delays) {
@@ -84,7 +85,9 @@ fn each_load(
             let rate = throughput * f64::from(*load) / 100.0;
             let frames = ((rate * time.as_secs_f64()) as u64).max(100);
             let trial = generator::steady_trial(link, Load { size, rate, frames, new_sources: None })?;
-            delays.add(&trial.delays);
+            if !trial.disturbed {
+                delays.add(&trial.delays);
+            }
         }
     }
     Ok(all)
@@ -115,8 +118,8 @@ fn row(case: &str, size: usize, load: u32, delays: &Delays) -> Row {
 /// of the forwarder's.
 fn added(size: usize, load: u32, with: &Delays, without: &Delays) -> Row {
     let less = |with: &[f64], without: &[f64]| {
-        let base = crate::stats::median(without);
-        with.iter().map(|value| value - base).collect::<Vec<f64>>()
+        let base = Quartiles::of(without).map(|quartiles| quartiles.median);
+        base.map_or(vec![], |base| with.iter().map(|value| value - base).collect::<Vec<f64>>())
     };
     let mut delays = Delays { most: less(&with.most, &without.most), ..Delays::default() };
     for (at, samples) in delays.quantiles.iter_mut().enumerate() {

@@ -181,7 +181,7 @@ fn learning(bench: &mut Bench, link: &mut Link, turns: usize, flood: f64) -> Res
         ],
         rows: vec![row],
         notes: vec![
-            "read from the device's own forwarding database at site A, less the two teaching stations".into(),
+            "read from the device's own forwarding database at site A, less the station that it was told of before".into(),
         ],
     })
 }
