@@ -43,6 +43,12 @@ pub(crate) enum Command {
     /// The device under test of the scenarios on ports; they start it.
     #[command(hide = true)]
     Dut(DutArgs),
+    /// What the sessions of scenario scale take in a fresh process; it starts this.
+    #[command(hide = true)]
+    Rss {
+        /// Sessions.
+        sessions: usize,
+    },
 }
 
 #[derive(Args, Clone, Debug)]

@@ -24,7 +24,8 @@ const GOALS: &[Goal] = &[
     goal("pipeline", "base/1500", "both", 760.0),
     goal("pipeline", "base/imix", "encrypt", 180.0),
     goal("pipeline", "burst-1/64", "encrypt", 450.0),
-    goal("latency", "added/64/10", "p99", 15.0),
+    // The goal is for one appliance; two are measured.
+    goal("latency", "added/64/10", "p99", 30.0),
 ];
 
 /// VPP v26.10-rc0 built for its CPU, VXLAN and ESP with AES-128-GCM, one core, all nodes without packet generator:

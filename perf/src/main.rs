@@ -57,6 +57,7 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
             file::write(&out, &all)?;
         }
         Command::Html { run, out } => file::write_text(&out, &html::page(&file::read(&run)?))?,
+        Command::Rss { sessions } => println!("{}", scenario::scale::rss(sessions)?),
         Command::Dut(args) => ports::dut::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

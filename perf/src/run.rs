@@ -57,6 +57,8 @@ fn measure(bench: &mut Bench, name: Name, args: &RunArgs) -> Result<Vec<Scenario
         Name::Latency => scenario::latency::run(bench).map(|scenario| vec![scenario]),
         Name::Stages => scenario::stages::run(bench).map(|scenario| vec![scenario]),
         Name::Scale => scenario::scale::run(bench),
-        Name::EndToEnd => scenario::end_to_end::run(bench, args).map(|scenario| vec![scenario]),
+        Name::EndToEnd => {
+            scenario::e2e::run(bench.extent, args.peers.as_deref()).map(|scenario| vec![scenario])
+        }
     }
 }

@@ -27,6 +27,9 @@ pub(crate) struct Link {
     pub(crate) a: (RxQueue, TxQueue),
     pub(crate) b: (RxQueue, TxQueue),
     pub(crate) pool: MbufPool,
+    /// Trials, and those among them that the kernel disturbed each time they were repeated.
+    pub(crate) trials: usize,
+    pub(crate) disturbed: usize,
     ports: [StartedPort; 2],
     dut: Dut,
     _pinned: Pinned,
@@ -71,13 +74,24 @@ impl Link {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(Self { a, b, pool, ports: [port_a, port_b], dut, _pinned: pinned })
+        Ok(Self { a, b, pool, trials: 0, disturbed: 0, ports: [port_a, port_b], dut, _pinned: pinned })
     }
 
     /// Asks the device about itself.
     pub(crate) fn stats(&mut self) -> Result<Stats, String> {
         let line = self.dut.ask("stats")?;
         serde_json::from_str(&line).map_err(|error| format!("the device under test says {line:?}: {error}"))
+    }
+
+    /// A note on the trials that are not to be trusted, if there are any.
+    pub(crate) fn doubts(&self) -> Option<String> {
+        let Self { trials, disturbed, .. } = self;
+        (*disturbed > 0).then(|| {
+            format!(
+                "{disturbed} of {trials} trials were disturbed by pauses of the kernel however often they were repeated: \
+                 their loss and their tails are the machine's, not the program's, and a throughput is a lower bound"
+            )
+        })
     }
 
     /// Makes the device forget all addresses.

@@ -25,13 +25,18 @@ impl Alone {
     }
 
     /// Takes the sizes of the WAN packets of a section.
-    pub(crate) fn learn(&mut self, packets: impl Iterator<Item = usize>) {
+    pub(crate) fn learn(&mut self, packets: &mut dyn Iterator<Item = usize>) {
         self.lengths.clear();
         self.lengths.extend(packets.map(|octets| octets - OUTER));
         let octets = self.lengths.iter().sum();
         if self.memory.len() < octets {
             self.memory.resize(octets, 0x5a);
         }
+    }
+
+    /// Records of a section.
+    pub(crate) fn records(&self) -> usize {
+        self.lengths.len()
     }
 
     /// Seals and opens them all; the ticks of both.
@@ -62,7 +67,7 @@ mod tests {
     #[test]
     fn a_section_is_sealed_and_opened_again_and_again() {
         let mut alone = Alone::new(&Shape { aes: 256, ..Shape::base() });
-        alone.learn([100, 1500, 66].into_iter());
+        alone.learn(&mut [100, 1500, 66].into_iter());
         for _ in 0..3 {
             let (sealing, opening) = alone.turn(&Clock::calibrate());
             assert!(sealing >= 0.0 && opening >= 0.0);

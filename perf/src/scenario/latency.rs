@@ -12,6 +12,7 @@ use crate::ports::generator::{self, Load};
 use crate::ports::link::{Link, Setup};
 use crate::ports::search;
 use crate::schema::{Better, Column, Row, Scenario};
+use crate::stats::Quartiles;
 
 const SIZES: [usize; 3] = [64, 512, 1518];
 
@@ -26,17 +27,16 @@ const QUANTILES: [(&str, f64); 5] =
 struct Delays {
     quantiles: [Vec<f64>; QUANTILES.len()],
     most: Vec<f64>,
-    disturbed: usize,
 }
 
 /// Measures.
 pub(crate) fn run(bench: &mut Bench) -> Result<Scenario, String> {
     let sizes = bench.extent.pick(vec![64, 1518], SIZES.to_vec());
-    let turns = bench.extent.pick(3, 7);
-    let time = Duration::from_millis(bench.extent.pick(150, 500));
+    let turns = bench.extent.pick(5, 21);
+    let time = Duration::from_millis(bench.extent.pick(60, 150));
     let bar = progress("latency", 2 * sizes.len());
     let mut rows = Vec::new();
-    let mut disturbed = 0;
+    let mut doubts = Vec::new();
     let mut rates = vec![0.0; sizes.len()];
     let mut sites: Vec<[Delays; LOADS.len()]> = Vec::new();
     for mode in [Mode::Causeway, Mode::Forward] {
@@ -47,10 +47,9 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Scenario, String> {
             bench.probe();
             if mode == Mode::Causeway {
                 let flood = search::flood(&mut link, *size, (time.as_secs_f64() * 1e6) as u64)?.rate();
-                rates[at] = search::throughput(&mut link, (*size, flood), 0.001, time / 3)?;
+                rates[at] = search::throughput(&mut link, (*size, flood), 0.001, time)?;
             }
             let delays = each_load(&mut link, *size, rates[at], (turns, time))?;
-            disturbed += delays.iter().map(|delays| delays.disturbed).sum::<usize>();
             for (load, delays) in LOADS.iter().zip(&delays) {
                 let name = if mode == Mode::Causeway { "two sites" } else { "forwarder" };
                 rows.push(row(name, *size, *load, delays));
@@ -65,11 +64,12 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Scenario, String> {
             }
             bar.inc(1);
         }
+        doubts.extend(link.doubts());
         link.stop()?;
     }
     bar.finish_and_clear();
     rows.sort_by_key(|row| row.label_of("frame").parse::<usize>().unwrap_or(0));
-    Ok(scenario(rows, disturbed))
+    Ok(scenario(rows, doubts))
 }
 
 /// Loads alternate from turn to turn.
@@ -85,8 +85,9 @@ fn each_load(
             let rate = throughput * f64::from(*load) / 100.0;
             let frames = ((rate * time.as_secs_f64()) as u64).max(100);
             let trial = generator::steady_trial(link, Load { size, rate, frames, new_sources: None })?;
-            delays.disturbed += usize::from(trial.disturbed);
-            delays.add(&trial.delays);
+            if !trial.disturbed {
+                delays.add(&trial.delays);
+            }
         }
     }
     Ok(all)
@@ -117,8 +118,8 @@ fn row(case: &str, size: usize, load: u32, delays: &Delays) -> Row {
 /// of the forwarder's.
 fn added(size: usize, load: u32, with: &Delays, without: &Delays) -> Row {
     let less = |with: &[f64], without: &[f64]| {
-        let base = crate::stats::median(without);
-        with.iter().map(|value| value - base).collect::<Vec<f64>>()
+        let base = Quartiles::of(without).map(|quartiles| quartiles.median);
+        base.map_or(vec![], |base| with.iter().map(|value| value - base).collect::<Vec<f64>>())
     };
     let mut delays = Delays { most: less(&with.most, &without.most), ..Delays::default() };
     for (at, samples) in delays.quantiles.iter_mut().enumerate() {
@@ -127,7 +128,7 @@ fn added(size: usize, load: u32, with: &Delays, without: &Delays) -> Row {
     row("added", size, load, &delays)
 }
 
-fn scenario(rows: Vec<Row>, disturbed: usize) -> Scenario {
+fn scenario(rows: Vec<Row>, doubts: Vec<String>) -> Scenario {
     let titles = ["p50", "p90", "p99", "p99.9", "p99.99"];
     let column = |((key, _), title): (&(&str, f64), &str)| Column::new(key, title, "us", Better::Lower);
     let mut columns: Vec<Column> = QUANTILES.iter().zip(titles).map(column).collect();
@@ -137,12 +138,7 @@ fn scenario(rows: Vec<Row>, disturbed: usize) -> Scenario {
          not left out; load in percent of the throughput of two sites with 0.1 % loss"
             .into(),
     ];
-    if disturbed > 0 {
-        notes.push(format!(
-            "{disturbed} trials were disturbed by pauses of the kernel in spite of repetition: their tails are the \
-             machine's, not the program's"
-        ));
-    }
+    notes.extend(doubts);
     Scenario {
         name: "latency".into(),
         title: "delay through both sites (one core, memif ports) and through the bare forwarder".into(),

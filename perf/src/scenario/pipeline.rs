@@ -10,19 +10,12 @@ use std::time::{Duration, Instant};
 use dpdk::MbufPool;
 
 use crate::bench::{Bench, Extent, progress};
-use crate::frames::{Frames, Size};
+use crate::frames::Size;
 use crate::scenario::aead::Alone;
+use crate::scenario::section::{Section, Taken};
 use crate::schema::{Better, Column, RATIO, Row, Scenario};
-use crate::site::{self, Aead, Attachment, BURST, Burst, Out, Shape, Site};
+use crate::site::{self, Aead, Attachment, BURST, Shape, Site};
 use crate::stats;
-
-/// Frames of one timed section at least: a section must be long beside a reading of the clock, and its buffers must
-/// fit the L2 cache, as the vectors of others do.
-const SECTION: usize = 64;
-
-/// Octets of frames in one section at most, but for a single burst: the buffers are to stay in the pool's cache of
-/// this thread, as those of a port do.
-const SECTION_OCTETS: f64 = 140e3;
 
 /// What one turn takes, with all that is around the measured sections.
 const TURN: Duration = Duration::from_millis(15);
@@ -49,7 +42,7 @@ const SEGMENTS: [usize; 2] = [1, 4000];
 /// One frame size of a case while it is measured.
 struct Running {
     size: Size,
-    frames: Frames,
+    section: Section,
     alone: Alone,
     encrypt: Vec<f64>,
     decrypt: Vec<f64>,
@@ -57,7 +50,6 @@ struct Running {
     open: Vec<f64>,
     allocations: u64,
     measured: u64,
-    records: f64,
     /// Sections of a turn, so that it takes [`TURN`].
     sections: usize,
 }
@@ -156,13 +148,12 @@ fn sizes(extent: Extent, case: &Case) -> Vec<Size> {
 
 fn measure(bench: &mut Bench, pool: &MbufPool, case: Case, sizes: &[Size]) -> Result<Vec<Row>, String> {
     let (mut a, mut b) = site::learned_pair(&case.shape, pool);
-    let mut pool = pool.clone();
-    let mut running: Vec<Running> = sizes.iter().map(|size| Running::new(*size, &case)).collect();
+    let mut running: Vec<Running> = sizes.iter().map(|size| Running::new(*size, &case, pool)).collect();
     let turns = bench.extent.pick(31, 61);
     for turn in 0..turns + 2 {
         for running in &mut running {
             // The first two turns fill caches and find out how many sections a turn has.
-            running.turn(bench, &mut pool, (&mut a, &mut b), &case, turn > 1)?;
+            running.turn(bench, &mut a, &mut b, turn > 1)?;
             bench.probe();
         }
     }
@@ -170,10 +161,10 @@ fn measure(bench: &mut Bench, pool: &MbufPool, case: Case, sizes: &[Size]) -> Re
 }
 
 impl Running {
-    fn new(size: Size, case: &Case) -> Self {
+    fn new(size: Size, case: &Case, pool: &MbufPool) -> Self {
         Self {
             size,
-            frames: Frames::new(case.shape, size),
+            section: Section::new(case.shape, size, case.burst, pool),
             alone: Alone::new(&case.shape),
             encrypt: vec![],
             decrypt: vec![],
@@ -181,74 +172,23 @@ impl Running {
             open: vec![],
             allocations: 0,
             measured: 0,
-            records: 0.0,
             sections: 4,
         }
     }
 
-    fn turn(
-        &mut self,
-        bench: &mut Bench,
-        pool: &mut MbufPool,
-        (a, b): (&mut Site, &mut Site),
-        case: &Case,
-        count: bool,
-    ) -> Result<(), String> {
-        let mut out = Out::new();
-        let fit = (SECTION_OCTETS / self.size.mean()) as usize;
-        let bursts = (SECTION.min(fit) / case.burst).max(1);
-        let frames = bursts * case.burst;
-        let sections = self.sections;
-        let start = Instant::now();
+    fn turn(&mut self, bench: &Bench, a: &mut Site, b: &mut Site, count: bool) -> Result<(), String> {
+        let (sections, frames) = (self.sections, self.section.len());
         let mut taken: [Vec<f64>; 4] = std::array::from_fn(|_| Vec::with_capacity(sections));
-        let mut input: Vec<Burst> = Vec::with_capacity(frames);
-        let mut records: Vec<Burst> = Vec::with_capacity(frames * 8);
+        let start = Instant::now();
         for _ in 0..sections {
-            input.clear();
-            for _ in 0..bursts {
-                let burst = (0..case.burst).map(|_| self.frames.next(pool));
-                input.push(burst.collect::<Option<_>>().ok_or("the buffer pool is empty")?);
-            }
-            let before = crate::alloc::allocations();
-            let (ticks, ()) = bench.clock.measure(|| {
-                for burst in &mut input {
-                    a.trunk(burst, &mut out);
-                    a.finish(&mut out);
-                }
-            });
-            let allocations = crate::alloc::allocations() - before;
-            taken[0].push(ticks);
-            self.alone.learn(out.wan.iter().map(wire::buf::PacketBuf::len));
-            self.records = out.wan.len() as f64 / frames as f64;
-            records.clear();
-            while !out.wan.is_empty() {
-                let take = out.wan.len().min(case.burst);
-                records.push(out.wan.drain(..take).collect());
-            }
-            let before = crate::alloc::allocations();
-            let (ticks, ()) = bench.clock.measure(|| {
-                for burst in &mut records {
-                    b.uplink(burst, &mut out);
-                    b.finish(&mut out);
-                }
-            });
-            taken[1].push(ticks);
-            if out.lan.len() != frames {
-                return Err(format!(
-                    "{} of {frames} frames arrived: {:?} {:?}",
-                    out.lan.len(),
-                    a.drops(),
-                    b.drops()
-                ));
-            }
-            site::free(&mut out.lan);
+            let Taken { encrypt, decrypt, allocations } =
+                self.section.run(&bench.clock, a, b, |packets| self.alone.learn(packets))?;
+            let (seal, open) = self.alone.turn(&bench.clock);
+            taken.iter_mut().zip([encrypt, decrypt, seal, open]).for_each(|(all, ticks)| all.push(ticks));
             if count {
-                self.allocations += allocations + crate::alloc::allocations() - before;
+                self.allocations += allocations;
                 self.measured += frames as u64;
             }
-            let (sealing, opening) = self.alone.turn(&bench.clock);
-            taken[2].push(sealing);
-            taken[3].push(opening);
         }
         if !count {
             let share = TURN.as_secs_f64() / start.elapsed().as_secs_f64();
@@ -294,7 +234,7 @@ impl Running {
         }
         row.put("seal", self.seal);
         row.put("open", self.open);
-        row.constant("records", self.records);
+        row.constant("records", self.alone.records() as f64 / self.section.len() as f64);
         row.constant("allocations", self.allocations as f64 / self.measured.max(1) as f64);
         row
     }

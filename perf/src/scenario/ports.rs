@@ -72,6 +72,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Vec<Scenario>, String> {
     let learning =
         learning(bench, &mut link, turns, found.first().map_or(1e6, |found| found.flood[0] * 1e6))?;
     let stats = link.stats()?;
+    let doubts = link.doubts();
     link.stop()?;
     bar.finish_and_clear();
     let mut throughput = throughput(&sizes, found);
@@ -79,6 +80,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Vec<Scenario>, String> {
         "drops of the device in all trials: {:?}, by its ports {}",
         stats.drops, stats.not_taken
     ));
+    throughput.notes.extend(doubts);
     Ok(vec![throughput, loss, learning])
 }
 
@@ -114,7 +116,7 @@ fn throughput(sizes: &[usize], found: Vec<Found>) -> Scenario {
         rows: rows.collect(),
         notes: vec![
             "no loss is sensitive to every pause that the kernel makes; trials with a pause of more than 0.7 ms are \
-             repeated up to three times"
+             repeated up to five times"
                 .into(),
         ],
     }
@@ -179,7 +181,7 @@ fn learning(bench: &mut Bench, link: &mut Link, turns: usize, flood: f64) -> Res
         ],
         rows: vec![row],
         notes: vec![
-            "read from the device's own forwarding database at site A, less the two teaching stations".into(),
+            "read from the device's own forwarding database at site A, less the station that it was told of before".into(),
         ],
     })
 }

@@ -1,172 +1,217 @@
-//! Scenario *scale*: one worker and two, which share nothing but the tables and the FDB; and what sessions cost that are at rest.
+//! Scenario *scale*: what a session costs that does nothing, and what a second worker brings.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use dpdk::{MbufPool, ThreadRegistration};
 
-use crate::bench::{Bench, progress};
+use crate::bench::{Bench, Extent, progress};
+use crate::clock::Clock;
 use crate::cores::{self, Pinned};
-use crate::frames::{Frames, Size};
+use crate::frames::Size;
+use crate::scenario::section::Section;
 use crate::schema::{Better, Column, RATIO, Row, Scenario};
-use crate::site::{self, Burst, Common, Out, Shape, Site};
+use crate::site::{self, Common, Shape, Site};
+use crate::stats;
 
-const SIZES: [Size; 3] = [Size::Fixed(64), Size::Fixed(1514), Size::Imix];
-const SESSIONS: [usize; 3] = [1, 100, 1000];
-const BURST: usize = 32;
+const SESSIONS: [usize; 4] = [1, 10, 100, 1000];
+
+/// Rounds of housekeeping in one sample.
+const ROUNDS: usize = 50;
+
+/// Sections that a worker runs in one turn.
+const SECTIONS: usize = 2000;
+
+/// Pairs of stations of the run with several workers: many flows of one site.
+const MACS: usize = 1000;
 
 /// Measures.
 pub(crate) fn run(bench: &mut Bench) -> Result<Vec<Scenario>, String> {
-    Ok(vec![workers(bench)?, sessions(bench)?])
+    let pool = bench.pool()?;
+    Ok(vec![sessions(bench, &pool), workers(bench, &pool)?])
 }
 
-/// Both ends of a site pair on each worker, many flows.
-fn workers(bench: &mut Bench) -> Result<Scenario, String> {
-    let pool = bench.pool()?;
-    let turns = bench.extent.pick(5, 15);
-    let time = Duration::from_millis(bench.extent.pick(100, 300));
-    let most = cores::count().min(2);
-    let bar = progress("scale", SIZES.len() * turns);
-    let mut rows = Vec::new();
-    for size in SIZES {
-        let shape = Shape { macs: 1000, ..Shape::base() };
-        let (a, b) = (site::common(1, &shape, 0, true), site::common(2, &shape, 0, true));
-        let mut rates: [Vec<f64>; 2] = Default::default();
-        for _ in 0..turns {
-            for workers in 1..=most {
+fn sessions(bench: &mut Bench, pool: &MbufPool) -> Scenario {
+    let turns = bench.extent.pick(21, 101);
+    let rows = SESSIONS.iter().map(|sites| {
+        let shape = Shape { sites: *sites, ..Shape::base() };
+        let heap = crate::alloc::live();
+        // Tables and forwarding database are there anyhow: what is between the two readings is workers and lanes.
+        let common = |id| site::common(id, &shape, 4096, false);
+        let (common_a, common_b) = (common(1), common(2));
+        let heap_tables = crate::alloc::live();
+        let (mut a, _b) = site::pair(common_a, common_b, &shape, pool, 0);
+        let heap_lanes = crate::alloc::live();
+        // Both sites have so many sessions.
+        let each =
+            |after: u64, before: u64| after.saturating_sub(before) as f64 / (2 * sites) as f64 / 1024.0;
+        let samples: Vec<f64> = (0..turns)
+            .map(|_| {
                 bench.probe();
-                rates[workers - 1].push(together(workers, (&a, &b), &shape, size, &pool, time)?);
+                let (ticks, ()) = bench.clock.measure(|| (0..ROUNDS).for_each(|_| a.housekeeping()));
+                ticks / ROUNDS as f64
+            })
+            .collect();
+        let mut row =
+            Row::new(format!("sessions/{sites}")).label("case", "sessions").label("sessions", sites);
+        row.put("session", samples.iter().map(|ticks| ticks / *sites as f64).collect());
+        // Ten times a second: in millionths of a core.
+        let share = |ticks: &f64| 10.0 * ticks / (bench.clock.ghz() * 1e3);
+        row.put("core", samples.iter().map(share).collect());
+        row.put("housekeeping", samples);
+        row.constant("tables", each(heap_tables, heap));
+        row.constant("lanes", each(heap_lanes, heap_tables));
+        // Of few sessions the pages say nothing.
+        if let Some(rss) = rss_of_fresh_process(*sites).filter(|_| *sites >= 100) {
+            row.constant("rss", rss / (2 * sites) as f64 / 1024.0);
+        }
+        row
+    });
+    let rows = rows.collect();
+    Scenario {
+        name: "scale-sessions".into(),
+        title: "sessions at rest: the worker's housekeeping, due ten times a second, and memory of one worker with \
+                one lane each way"
+            .into(),
+        columns: vec![
+            Column::new("housekeeping", "housekeeping", "clk", Better::Lower),
+            Column::new("session", "a session", "clk", Better::Lower),
+            Column::new("core", "share of a core", "ppm", Better::Lower),
+            Column::new("tables", "tables a session", "KiB", Better::None),
+            Column::new("lanes", "lanes a session", "KiB", Better::None),
+            Column::new("rss", "RSS a session", "KiB", Better::None),
+        ],
+        rows,
+        notes: vec![
+            "tables of a few sessions are the VLAN and tunnel maps, which are there once; RSS is of a fresh process \
+             and includes tables and what AEAD engines in C allocate"
+                .into(),
+        ],
+    }
+}
+
+fn workers(bench: &mut Bench, pool: &MbufPool) -> Result<Scenario, String> {
+    let turns = bench.extent.pick(7, 21);
+    let sizes = [Size::Fixed(64), Size::Fixed(1514)];
+    let bar = progress("scale", turns * sizes.len());
+    let mut rows = Vec::new();
+    for size in sizes {
+        let shape = Shape { macs: MACS, ..Shape::base() };
+        let (a, b) = (site::common(1, &shape, 4096, true), site::common(2, &shape, 4096, true));
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        for _ in 0..turns {
+            bench.probe();
+            for (count, mpps) in [(1, &mut one), (2, &mut two)] {
+                mpps.push(together(&bench.clock, count, pool, (&a, &b), shape, size)?);
             }
             bar.inc(1);
         }
-        let mut row = Row::new(size.name()).label("frame", size.name());
-        let ratio = rates[0].iter().zip(&rates[1]).map(|(one, two)| two / one).collect();
-        let [one, two] = rates;
+        let mut row = Row::new(format!("workers/{}", size.name())).label("frame", size.name());
+        row.put("ratio", two.iter().zip(&one).map(|(two, one)| two / one).collect());
         row.put("one", one);
         row.put("two", two);
-        row.put("ratio", ratio);
         rows.push(row);
     }
     bar.finish_and_clear();
-    let mpps = |key, title| Column::new(key, title, "Mpps", Better::Higher);
+    let mut notes = vec![
+        "workers share tables and forwarding databases; each has its own lanes, engine and buffers' cache"
+            .into(),
+    ];
+    if cores::count() < 2 {
+        notes.push("there is only one core: two workers share it".into());
+    }
     Ok(Scenario {
-        name: "workers".into(),
-        title: "one site pair, both ends on each worker's core, a lane each, 500 flows".into(),
+        name: "scale-workers".into(),
+        title: format!(
+            "both ends of one site, {} pairs of stations, one worker and two on a core each",
+            MACS / 2
+        ),
         columns: vec![
-            mpps("one", "1 worker"),
-            mpps("two", "2 workers"),
-            Column::new("ratio", "2 to 1", RATIO, Better::Higher),
+            Column::new("one", "one worker", "Mpps", Better::Higher),
+            Column::new("two", "two workers", "Mpps", Better::Higher),
+            Column::new("ratio", "two/one", RATIO, Better::Higher),
         ],
         rows,
-        notes: vec!["on a machine of two cores everything else runs on one of the two workers' cores".into()],
+        notes,
     })
 }
 
-/// Frames a microsecond of so many workers at once.
+/// So many workers at the same time: the sum of what they do, in Mpps.
 fn together(
-    workers: usize,
-    (a, b): (&Arc<Common>, &Arc<Common>),
-    shape: &Shape,
-    size: Size,
+    clock: &Clock,
+    count: usize,
     pool: &MbufPool,
-    time: Duration,
+    (a, b): (&Arc<Common>, &Arc<Common>),
+    shape: Shape,
+    size: Size,
 ) -> Result<f64, String> {
-    let (go, stop, frames) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
-    let work = |worker: usize| -> Result<(), String> {
-        let _pinned = Pinned::to(worker)?;
-        let _registered = ThreadRegistration::register().map_err(|error| error.to_string())?;
-        let (mut a, mut b) = site::pair(Arc::clone(a), Arc::clone(b), shape, pool, worker as u32);
-        let (mut source, mut pool, mut out) = (Frames::new(*shape, size), pool.clone(), Out::new());
-        go.fetch_add(1, Ordering::SeqCst);
-        while go.load(Ordering::SeqCst) <= workers as u64 {
-            std::hint::spin_loop();
-        }
-        let mut done = 0;
-        while !stop.load(Ordering::Relaxed) {
-            done += round(&mut a, &mut b, &mut source, &mut pool, &mut out)?;
-        }
-        frames.fetch_add(done, Ordering::SeqCst);
-        Ok(())
-    };
+    let barrier = std::sync::Barrier::new(count);
     std::thread::scope(|scope| {
-        let work = &work;
-        let threads: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
-        while go.load(Ordering::SeqCst) < workers as u64 && !threads.iter().any(|thread| thread.is_finished())
-        {
-            std::thread::sleep(Duration::from_micros(100));
-        }
-        let start = Instant::now();
-        go.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(time);
-        stop.store(true, Ordering::Relaxed);
-        let took = start.elapsed();
-        for thread in threads {
-            thread.join().map_err(|_| "a worker panicked".to_owned())??;
-        }
-        Ok(frames.load(Ordering::SeqCst) as f64 / took.as_secs_f64() / 1e6)
+        let workers: Vec<_> = (0..count)
+            .map(|index| {
+                let (a, b, barrier) = (Arc::clone(a), Arc::clone(b), &barrier);
+                scope.spawn(move || {
+                    // An error before the barrier would keep the others waiting for ever.
+                    let pinned = Pinned::to(index % cores::count().max(1));
+                    let registered = ThreadRegistration::register();
+                    let mut sites = site::pair(a, b, &shape, pool, index as u32);
+                    let mut section = Section::new(shape, size, 32, pool);
+                    let warm = work(clock, &mut section, &mut sites, SECTIONS / 10);
+                    barrier.wait();
+                    let ticks = warm.and_then(|_| work(clock, &mut section, &mut sites, SECTIONS))?;
+                    let _ends = (pinned?, registered.map_err(|error| error.to_string())?);
+                    Ok(1000.0 * clock.ghz() * section.len() as f64 / ticks)
+                })
+            })
+            .collect();
+        let ended = workers
+            .into_iter()
+            .map(|worker| worker.join().map_err(|_| "a worker has panicked".to_owned())?);
+        ended.sum::<Result<f64, String>>()
     })
 }
 
-/// One burst from trunk to trunk.
-fn round(
-    a: &mut Site,
-    b: &mut Site,
-    source: &mut Frames,
-    pool: &mut MbufPool,
-    out: &mut Out,
-) -> Result<u64, String> {
-    let burst = (0..BURST).map(|_| source.next(pool)).collect::<Option<_>>();
-    let mut burst: Burst = burst.ok_or("the buffer pool is empty")?;
-    a.trunk(&mut burst, out);
-    a.finish(out);
-    let mut records = std::mem::take(&mut out.wan);
-    while !records.is_empty() {
-        let take = records.len().min(site::BURST);
-        let mut burst: Burst = records.drain(..take).collect();
-        b.uplink(&mut burst, out);
+/// The ticks of the median section.
+fn work(clock: &Clock, section: &mut Section, sites: &mut (Site, Site), count: usize) -> Result<f64, String> {
+    let mut ticks = Vec::with_capacity(count);
+    for _ in 0..count {
+        let taken = section.run(clock, &mut sites.0, &mut sites.1, |_| {})?;
+        ticks.push(taken.encrypt + taken.decrypt);
     }
-    out.wan = records;
-    b.finish(out);
-    let arrived = out.lan.len() as u64;
-    site::free(&mut out.lan);
-    Ok(arrived)
+    Ok(stats::median(&ticks))
 }
 
-/// What sessions cost in which nothing happens: memory, and the housekeeping of a worker, ten times a second.
-fn sessions(bench: &mut Bench) -> Result<Scenario, String> {
+/// What two appliances with so many sessions between them take of a process that has done nothing else: one that has,
+/// has memory left over, and takes less.
+fn rss_of_fresh_process(sessions: usize) -> Option<f64> {
+    let program = std::env::current_exe().ok()?;
+    let output = std::process::Command::new(program).args(["rss", &sessions.to_string()]).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+}
+
+/// `perf rss`: octets.
+pub(crate) fn rss(sessions: usize) -> Result<u64, String> {
+    let mut bench = Bench::new(Extent::Quick);
     let pool = bench.pool()?;
-    let mut rows = Vec::new();
-    for sessions in SESSIONS {
-        let shape = Shape { sites: sessions, ..Shape::base() };
-        let before = resident();
-        let (mut a, _b) = site::learned_pair(&shape, &pool);
-        let memory = resident() - before;
-        let mut taken = Vec::new();
-        for _ in 0..bench.extent.pick(21, 101) {
-            bench.probe();
-            taken.push(bench.clock.measure(|| a.housekeeping()).0 / bench.clock.ghz() / 1e3);
-        }
-        let mut row = Row::new(format!("{sessions} sessions")).label("sessions", sessions);
-        row.put("housekeeping", taken);
-        row.constant("memory", memory / sessions as f64 / 2.0);
-        rows.push(row);
-    }
-    Ok(Scenario {
-        name: "sessions".into(),
-        title: "sessions at rest, on one worker".into(),
-        columns: vec![
-            Column::new("housekeeping", "housekeeping", "us", Better::Lower),
-            Column::new("memory", "memory a session and end", "KB", Better::Lower),
-        ],
-        rows,
-        notes: vec!["housekeeping runs ten times a second; memory is the growth of the process, coarse for one session".into()],
-    })
+    let shape = Shape { sites: sessions, ..Shape::base() };
+    let before = resident();
+    let common = |id| site::common(id, &shape, 4096, false);
+    let sites = site::pair(common(1), common(2), &shape, &pool, 0);
+    let after = resident();
+    drop(sites);
+    Ok(after.saturating_sub(before))
 }
 
-/// Resident memory of this process in KB.
-fn resident() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
+/// Octets of this process that are in memory.
+fn resident() -> u64 {
+    const PAGE: u64 = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_process_is_in_memory() {
+        assert!(super::resident() > 100_000);
+    }
 }

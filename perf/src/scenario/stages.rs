@@ -1,105 +1,126 @@
-//! Scenario *stages*: what each stage of the send direction takes, from frames that end after it: of a VLAN that no segment
-//! attaches, and to a station on their own side. What whole frames take beyond that and beyond AES-GCM alone is packing, headers and the
-//! way out.
-
-use dpdk::MbufPool;
+//! Scenario *stages*: where the ticks of a frame go. Frames that end early, and the record layer alone, are taken from the
+//! whole; so a stage's figure holds as far as it costs the same in both. For orientation when something became slower.
 
 use crate::bench::{Bench, progress};
-use crate::frames::{Frames, Size};
+use crate::frames::Size;
 use crate::scenario::aead::Alone;
+use crate::scenario::section::Section;
 use crate::schema::{Better, Column, Row, Scenario};
-use crate::site::{self, Burst, Out, Shape, Site};
+use crate::site::{self, Shape, Site};
 use crate::stats;
+
+const BURST: usize = 32;
+
+/// Sections in a turn.
+const SECTIONS: usize = 60;
 
 const SIZES: [Size; 2] = [Size::Fixed(64), Size::Fixed(1514)];
 
-/// Frames in a burst, and bursts in a turn.
-const BURST: usize = 32;
-const BURSTS: usize = 400;
+/// The stages in the order of the data path.
+const STAGES: [&str; 8] = ["classify", "bridge", "pack", "seal", "parse", "open", "unpack", "total"];
+
+/// Sections of every kind.
+struct Kinds {
+    /// Ordinary ones.
+    whole: Section,
+    /// Frames of a VLAN that no segment has: dropped when it is looked up.
+    unknown: Section,
+    /// Frames to their own side: dropped when the destination has been found.
+    hairpin: Section,
+    alone: Alone,
+}
 
 /// Measures.
 pub(crate) fn run(bench: &mut Bench) -> Result<Scenario, String> {
-    let mut pool = bench.pool()?;
-    let turns = bench.extent.pick(9, 31);
-    let bar = progress("stages", SIZES.len());
-    let mut rows = Vec::new();
-    for size in SIZES {
-        let shape = Shape::base();
-        let (mut a, _) = site::learned_pair(&shape, &pool);
-        let frames = || Frames::new(shape, size);
-        let mut kinds = [frames(), frames(), frames()];
-        kinds[0].segment = Some(4000);
-        kinds[1].hairpin = true;
-        let mut alone = Alone::new(&shape);
-        let mut taken: [Vec<f64>; 4] = Default::default();
-        for turn in 0..=turns {
-            for at in 0..kinds.len() {
-                let (ticks, sealing) = section(bench, &mut pool, &mut a, &mut kinds[at], &mut alone)?;
-                // The first turn fills caches.
-                if turn > 0 {
-                    taken[at].push(ticks);
-                    taken[3].extend((at == 2).then_some(sealing));
-                }
+    let pool = bench.pool()?;
+    let shape = Shape::base();
+    let (mut a, mut b) = site::learned_pair(&shape, &pool);
+    let section = |size| Section::new(shape, size, BURST, &pool);
+    let kinds = SIZES.map(|size| {
+        let mut kinds = Kinds {
+            whole: section(size),
+            unknown: section(size),
+            hairpin: section(size),
+            alone: Alone::new(&shape),
+        };
+        kinds.unknown.frames.segment = Some(shape.segments as u16);
+        kinds.hairpin.frames.hairpin = true;
+        kinds
+    });
+    let mut measured: Vec<(Size, Kinds, Vec<[f64; STAGES.len()]>)> =
+        SIZES.into_iter().zip(kinds).map(|(size, kinds)| (size, kinds, Vec::new())).collect();
+    let turns = bench.extent.pick(31, 101);
+    let bar = progress("stages", turns);
+    for turn in 0..=turns {
+        for (_, kinds, samples) in &mut measured {
+            let sample = kinds.turn(bench, &mut a, &mut b)?;
+            // The first turn fills caches.
+            if turn > 0 {
+                samples.push(sample);
             }
             bench.probe();
         }
-        rows.push(row(size, taken));
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let clk = |key, title| Column::new(key, title, "clk", Better::Lower);
+    let rows = measured.into_iter().map(|(size, _, samples)| {
+        let mut row = Row::new(format!("stages/{}", size.name())).label("frame", size.name());
+        for (at, stage) in STAGES.iter().enumerate() {
+            row.put(stage, samples.iter().map(|sample| sample[at]).collect());
+        }
+        row
+    });
     Ok(Scenario {
         name: "stages".into(),
-        title: format!("the send direction by stages, bursts of {BURST}, clk a frame"),
-        columns: vec![
-            clk("classify", "parse, classify, free"),
-            clk("forward", "learn, look up"),
-            clk("aead", "AES-GCM alone"),
-            clk("pack", "pack, headers, out"),
-            clk("whole", "whole"),
+        title: "where the ticks of a frame go; the base case of scenario pipeline, clk a frame".into(),
+        columns: STAGES.map(|stage| Column::new(stage, stage, "clk", Better::Lower)).into(),
+        rows: rows.collect(),
+        notes: vec![
+            "classify: to the VLAN, with the buffer freed; bridge: learn and look up; pack: blocks, copy, outer headers; \
+             seal and open: the record layer alone; parse: outer headers, lane, window; unpack: blocks, copy, learn, look \
+             up, egress"
+                .into(),
         ],
-        rows,
-        notes: vec![],
     })
 }
 
-/// Median ticks a frame, and for whole frames those of AES-GCM alone.
-fn section(
-    bench: &Bench,
-    pool: &mut MbufPool,
-    site: &mut Site,
-    frames: &mut Frames,
-    alone: &mut Alone,
-) -> Result<(f64, f64), String> {
-    let mut out = Out::new();
-    let (mut taken, mut sealing) = (Vec::with_capacity(BURSTS), Vec::with_capacity(BURSTS));
-    for _ in 0..BURSTS {
-        let burst = (0..BURST).map(|_| frames.next(pool)).collect::<Option<_>>();
-        let mut burst: Burst = burst.ok_or("the buffer pool is empty")?;
-        let (ticks, ()) = bench.clock.measure(|| {
-            site.trunk(&mut burst, &mut out);
-            site.finish(&mut out);
-        });
-        taken.push(ticks);
-        if !out.wan.is_empty() {
-            alone.learn(out.wan.iter().map(wire::buf::PacketBuf::len));
-            sealing.push(alone.turn(&bench.clock).0);
+impl Kinds {
+    /// The median section of each kind, and the stages as differences.
+    fn turn(&mut self, bench: &Bench, a: &mut Site, b: &mut Site) -> Result<[f64; STAGES.len()], String> {
+        let clock = &bench.clock;
+        let mut ticks: [Vec<f64>; 7] = std::array::from_fn(|_| Vec::with_capacity(SECTIONS));
+        for _ in 0..SECTIONS {
+            let (encrypt, _) = self.whole.encrypt(clock, a)?;
+            self.alone.learn(&mut self.whole.packets());
+            let copy = self.whole.copy_records().ok_or("the buffer pool is empty")?;
+            let (decrypt, _) = self.whole.decrypt(clock, b);
+            if self.whole.arrived() != self.whole.len() {
+                return Err("frames were lost".into());
+            }
+            // Received once more: dropped as replayed, before they are opened.
+            self.whole.set_records(copy);
+            let (replayed, _) = self.whole.decrypt(clock, b);
+            let (unknown, _) = self.unknown.encrypt(clock, a)?;
+            let (hairpin, _) = self.hairpin.encrypt(clock, a)?;
+            let (seal, open) = self.alone.turn(clock);
+            if self.whole.arrived() + self.hairpin.arrived() + self.unknown.arrived() > 0 {
+                return Err("frames arrived that were to be dropped".into());
+            }
+            let all = [encrypt, decrypt, replayed, unknown, hairpin, seal, open];
+            ticks.iter_mut().zip(all).for_each(|(samples, sample)| samples.push(sample));
         }
-        site::free(&mut out.wan);
+        let frames = self.whole.len() as f64;
+        let [encrypt, decrypt, replayed, unknown, hairpin, seal, open] =
+            ticks.map(|ticks| stats::median(&ticks) / frames);
+        Ok([
+            unknown,
+            hairpin - unknown,
+            encrypt - hairpin - seal,
+            seal,
+            replayed,
+            open,
+            decrypt - replayed - open,
+            encrypt + decrypt,
+        ])
     }
-    let a_frame = |ticks: &[f64]| stats::median(ticks) / BURST as f64;
-    Ok((a_frame(&taken), a_frame(&sealing)))
-}
-
-fn row(size: Size, [classify, hairpin, whole, aead]: [Vec<f64>; 4]) -> Row {
-    let mut row = Row::new(size.name()).label("frame", size.name());
-    let turns = 0..whole.len();
-    let forward = turns.clone().map(|at| hairpin[at] - classify[at]).collect();
-    let pack = turns.map(|at| whole[at] - hairpin[at] - aead[at]).collect();
-    for (key, samples) in
-        [("classify", classify), ("forward", forward), ("aead", aead), ("pack", pack), ("whole", whole)]
-    {
-        row.put(key, samples);
-    }
-    row
 }
