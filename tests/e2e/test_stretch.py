@@ -283,7 +283,7 @@ def test_two_workers_share_a_session():
         lab.start()
         assert works(lab)
         for options in ((), ("-R",)):
-            end = iperf(lab["b10"], lab["a10"], "10.10.0.2", "-P", "4", *options, seconds=2)
+            end = iperf(lab["b10"], lab["a10"], "10.10.0.2", "-P", "8", *options, seconds=2)
             assert end["sum_received"]["bytes"] > 50_000_000
         for appliance in (lab.a, lab.b):
             assert appliance.drops()["handover_full"] == 0
