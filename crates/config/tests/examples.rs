@@ -117,6 +117,21 @@ fn faults_name_file_line_and_key() {
             "a.toml:22: server.site[1].verifier: is not what `causeway passwd` prints",
         ),
         ("mode = \"server\"", "mode = \"server", "a.toml:2: not TOML:"),
+        (
+            "mode = \"server\"",
+            "mode = \"server\"\n[system]\nworkers = []",
+            "a.toml:4: system.workers: names no core: at least one worker is needed",
+        ),
+        (
+            "mode = \"server\"",
+            "mode = \"server\"\n[system]\nworkers = [1, 1]",
+            "a.toml:4: system.workers: names a core twice: each worker needs one of its own",
+        ),
+        (
+            "mode = \"server\"",
+            "mode = \"server\"\n[system]\naead = \"fast\"",
+            "a.toml:4: system.aead: \"fast\" is neither \"auto\" nor \"ring\" nor \"ipsec-mb\"",
+        ),
     ] {
         let told = fault(from, to);
         assert!(told.contains(expected), "{from} -> {to}\n  told:     {told}\n  expected: {expected}");
