@@ -4,7 +4,8 @@ use dpdk::{Eal, EalConfig, MbufPool};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::clock::Clock;
-use crate::noise::Probe;
+use crate::noise::{self, Probe};
+use crate::schema::Noise;
 
 /// How much to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(crate) struct Bench {
     eal: Option<Eal>,
     pool: Option<MbufPool>,
     devices: usize,
+    trials: usize,
+    disturbed: usize,
 }
 
 /// Packet buffers: more than any scenario holds at a time.
@@ -39,7 +42,16 @@ const BUFFER_OCTETS: u16 = 10_240;
 
 impl Bench {
     pub(crate) fn new(extent: Extent) -> Self {
-        Self { clock: Clock::calibrate(), probe: Probe::new(), extent, eal: None, pool: None, devices: 0 }
+        Self {
+            clock: Clock::calibrate(),
+            probe: Probe::new(),
+            extent,
+            eal: None,
+            pool: None,
+            devices: 0,
+            trials: 0,
+            disturbed: 0,
+        }
     }
 
     /// DPDK, started when first asked for: the scenarios that need none run without. No hugepages, so that the harness
@@ -66,6 +78,17 @@ impl Bench {
     pub(crate) fn next_device(&mut self) -> usize {
         self.devices += 1;
         self.devices - 1
+    }
+
+    /// Takes note of trials on ports, and of those among them that stayed disturbed.
+    pub(crate) fn tried(&mut self, trials: usize, disturbed: usize) {
+        self.trials += trials;
+        self.disturbed += disturbed;
+    }
+
+    /// What the probe and the trials say about the machine.
+    pub(crate) fn noise(&self) -> Noise {
+        noise::with_trials(self.probe.verdict(), self.trials, self.disturbed)
     }
 
     /// One sample of the noise probe.

@@ -62,6 +62,8 @@ pub(crate) fn annotate(scenario: &mut Scenario, noise: &Noise) {
         }
         let verdict = match noise.quiet {
             false => "not judged, the machine is too noisy".into(),
+            // A difference of delays: what was taken off was measured in a worse moment.
+            true if value < 0.0 => format!("not judged, {value:.2} is below nothing: noise"),
             true => {
                 judged += 1;
                 reached += usize::from(value <= goal.most);
@@ -129,6 +131,9 @@ mod tests {
             assert_eq!(scenario.rows[0].values["goal_encrypt"].median, 100.0);
             assert_eq!(scenario.rows[0].values["vpp_decrypt"].median, 259.0);
         }
+        let mut absurd = scenario(-99.0);
+        annotate(&mut absurd, &quiet);
+        assert!(absurd.notes.iter().any(|note| note.contains("not judged")), "{:?}", absurd.notes);
         let mut noisy = scenario(99.0);
         annotate(&mut noisy, &Noise { quiet: false, ..quiet });
         assert!(noisy.notes.iter().any(|note| note.contains("not judged")));

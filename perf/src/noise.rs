@@ -70,6 +70,14 @@ pub(crate) fn judge(samples: &[f64]) -> Noise {
     Noise { spread_percent, limit_percent: LIMIT_PERCENT, quiet: spread_percent <= LIMIT_PERCENT }
 }
 
+/// The same with the share of trials that the kernel disturbed: the probe is one program on one core, and sees nothing of
+/// the pauses that two programs make for each other and others for them.
+pub(crate) fn with_trials(noise: Noise, trials: usize, disturbed: usize) -> Noise {
+    let share = 100.0 * disturbed as f64 / trials.max(1) as f64;
+    let spread_percent = noise.spread_percent.max(share);
+    Noise { spread_percent, quiet: spread_percent <= noise.limit_percent, ..noise }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +89,13 @@ mod tests {
         let drifting = judge(&[100.0, 100.0, 100.0, 100.0, 125.0, 125.0, 125.0, 125.0]);
         assert!(!drifting.quiet && drifting.spread_percent >= 25.0);
         assert!(judge(&[]).quiet, "nothing measured, nothing to doubt");
+    }
+
+    #[test]
+    fn disturbed_trials_are_noise_too() {
+        let quiet = judge(&[100.0; 8]);
+        assert!(with_trials(quiet.clone(), 0, 0).quiet && with_trials(quiet.clone(), 100, 9).quiet);
+        let noisy = with_trials(quiet, 172, 133);
+        assert!(!noisy.quiet && noisy.spread_percent > 77.0);
     }
 }

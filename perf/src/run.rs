@@ -25,7 +25,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), String> {
     for name in names {
         scenarios.extend(measure(&mut bench, *name, args)?);
     }
-    let noise = bench.probe.verdict();
+    let noise = bench.noise();
     for scenario in &mut scenarios {
         goals::annotate(scenario, &noise);
     }

@@ -35,7 +35,7 @@ pub(crate) struct Link {
     _pinned: Pinned,
 }
 
-/// The process and its directory. Both go when dropped.
+/// The process and the directory of its sockets. Both go when dropped, if not before.
 struct Dut {
     child: Child,
     stdin: ChildStdin,
@@ -74,6 +74,8 @@ impl Link {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        // Both ends have found each other and need the sockets no more. Now they go even when this process is killed.
+        let _ = std::fs::remove_dir_all(&dut.dir);
         Ok(Self { a, b, pool, trials: 0, disturbed: 0, ports: [port_a, port_b], dut, _pinned: pinned })
     }
 
@@ -100,7 +102,8 @@ impl Link {
     }
 
     /// Ends it. The ports go first: a memif must not be polled when its peer is gone.
-    pub(crate) fn stop(self) -> Result<(), String> {
+    pub(crate) fn stop(self, bench: &mut Bench) -> Result<(), String> {
+        bench.tried(self.trials, self.disturbed);
         let Self { a, b, ports: [port_a, port_b], mut dut, .. } = self;
         port_a.stop(vec![a]).and_then(|()| port_b.stop(vec![b])).map_err(|error| error.to_string())?;
         let _ = writeln!(dut.stdin, "quit");

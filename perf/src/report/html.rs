@@ -54,7 +54,7 @@ fn head(out: &mut String, report: &Report) {
     };
     let _ = write!(
         out,
-        "</dl><p class=\"{class}\">The reference computation varied by {:.1} % (limit {:.0} %): {text}. A cell shows \
+        "</dl><p class=\"{class}\">Noise: {:.1} % (limit {:.0} %): {text}. A cell shows \
          the median and, in grey, half the distance between the quartiles.</p>",
         noise.spread_percent, noise.limit_percent
     );

@@ -65,7 +65,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Scenario, String> {
             bar.inc(1);
         }
         doubts.extend(link.doubts());
-        link.stop()?;
+        link.stop(bench)?;
     }
     bar.finish_and_clear();
     rows.sort_by_key(|row| row.label_of("frame").parse::<usize>().unwrap_or(0));

@@ -47,7 +47,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Vec<Scenario>, String> {
             found.forwarder.push(search::flood(&mut link, *size, frames(time, 4e6))?.rate() / 1e6);
         }
     }
-    link.stop()?;
+    link.stop(bench)?;
     bar.inc(1);
 
     let number = bench.next_device();
@@ -73,7 +73,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Vec<Scenario>, String> {
         learning(bench, &mut link, turns, found.first().map_or(1e6, |found| found.flood[0] * 1e6))?;
     let stats = link.stats()?;
     let doubts = link.doubts();
-    link.stop()?;
+    link.stop(bench)?;
     bar.finish_and_clear();
     let mut throughput = throughput(&sizes, found);
     throughput.notes.push(format!(
