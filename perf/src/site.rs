@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bridge::{AttachmentIndex, Endpoint, Fdb, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
+use bridge::{
+    AttachmentIndex, EgressFilter, Endpoint, Fdb, Policy, RemoteIndex, Segment, SegmentIndex, Segments,
+    SessionIndex, StormControl, StormLimits,
+};
 use counters::{CoreCounters, DropReason};
 use crossbeam::channel::{Receiver, bounded};
 use dpdk::{Mbuf, MbufPool};
 use pipeline::command::{Command, Event};
+use pipeline::notice::Notice;
 use pipeline::tables::{
-    AttachmentEntry, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry, Tables,
-    TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
+    AttachmentEntry, AttachmentState, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry,
+    Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
 };
 use pipeline::{Engine, Now, Sink, View, WorkerId};
 use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
@@ -49,6 +53,43 @@ pub(crate) enum Attachment {
     Vxlan,
 }
 
+/// What the segments do beside forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    /// Nothing.
+    Off,
+    /// Clamping of TCP's maximum segment size, as by default.
+    Clamp,
+    /// Storm control, with limits that are not reached.
+    Storm,
+    /// The egress filter, for an address that nobody here asks for.
+    Egress,
+    /// All of these.
+    All,
+}
+
+impl Feature {
+    pub(crate) const ALL: [Self; 5] = [Self::Off, Self::Clamp, Self::Storm, Self::Egress, Self::All];
+
+    pub(crate) fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    fn policy(self, sessions: u16) -> Policy {
+        let has = |feature| self == feature || self == Self::All;
+        let limits = StormLimits { broadcast: 1 << 20, multicast: 1 << 20, unknown_unicast: 1 << 20 };
+        let sides = || (0..sessions).map(|at| Endpoint::Session(SessionIndex(at)));
+        let mut filter = EgressFilter::new(MacAddr([2, 0xcc, 0, 0, 0, 1]).into());
+        filter.keep(Ipv4Addr::new(203, 0, 113, 1).into(), None);
+        Policy {
+            clamp: if has(Self::Clamp) { 1400 } else { 0 },
+            storm: has(Self::Storm).then(|| Arc::new(StormControl::new(limits, sides()))),
+            egress: has(Self::Egress).then_some(filter),
+            ..Policy::default()
+        }
+    }
+}
+
 /// What the two sites are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -62,13 +103,24 @@ pub(crate) struct Shape {
     /// Sessions of site A. Site B stands for all its peers.
     pub(crate) sites: usize,
     pub(crate) segments: usize,
+    pub(crate) feature: Feature,
 }
 
 impl Shape {
     /// What all axes are varied from.
     pub(crate) fn base() -> Self {
         let aead = aead();
-        Self { attachment: Attachment::Vlan, wan_mtu: 1500, aes: 128, aead, macs: 10, sites: 1, segments: 1 }
+        let feature = Feature::Clamp;
+        Self {
+            attachment: Attachment::Vlan,
+            wan_mtu: 1500,
+            aes: 128,
+            aead,
+            macs: 10,
+            sites: 1,
+            segments: 1,
+            feature,
+        }
     }
 
     /// Pairs of stations: enough that every session and every segment has one.
@@ -89,7 +141,9 @@ pub(crate) struct Site {
     counters: CoreCounters,
     engine: Engine<MbufPool>,
     now: Now,
-    _events: Receiver<Event>,
+    events: Receiver<Event>,
+    /// Held open: nobody reads it, and nothing is told but by features that ask for it.
+    _notices: Receiver<Notice>,
 }
 
 /// What a site sends, by the side that it leaves on.
@@ -200,19 +254,21 @@ pub(crate) fn open(lane: &mut RxLane, record: &mut [u8]) -> bool {
 impl Site {
     fn new(common: Arc<Common>, shape: &Shape, pool: &MbufPool) -> Self {
         let (tell, events) = bounded(64);
+        let (notify, notices) = bounded(64);
         Self {
             counters: CoreCounters::new(2, shape.segments, shape.sites),
-            engine: Engine::new(pool.clone(), WorkerId::ALONE, shape.sites, tell),
+            engine: Engine::new(pool.clone(), WorkerId::ALONE, shape.sites, tell, notify),
             common,
             now: NOW,
-            _events: events,
+            events,
+            _notices: notices,
         }
     }
 
     fn command(&mut self, command: Command) {
-        let Self { common, counters, engine, now, _events } = self;
+        let Self { common, counters, engine, now, events, .. } = self;
         engine.command(view(common, counters, *now), &mut Out::default(), command);
-        while _events.try_recv().is_ok() {}
+        while events.try_recv().is_ok() {}
     }
 
     /// A burst from the trunk.
@@ -292,6 +348,7 @@ fn tables(id: u8, shape: &Shape) -> Tables {
         vlans: VlanMap::new(segments.clone().filter(|_| !is_vxlan).map(|at| (vlan(at), AttachmentIndex(at)))),
         vtep: is_vxlan.then(|| Vtep {
             local: vtep(id, 1),
+            group: None,
             udp_port: UDP_PORT,
             vnis: segments.clone().map(|at| (vni(at), AttachmentIndex(at))).collect(),
             remotes: [(vtep(id, 2), RemoteIndex(0))].into_iter().collect(),
@@ -305,6 +362,7 @@ fn tables(id: u8, shape: &Shape) -> Tables {
         segment: SegmentIndex(at),
         port: TRUNK,
         encap: if is_vxlan { Encap::Vxlan(vni(at), vec![RemoteIndex(0)]) } else { Encap::Vlan(vlan(at)) },
+        state: AttachmentState::Forwarding,
     };
     let segment = |at: u16| Segment {
         name: format!("bench-{at}"),
@@ -313,6 +371,7 @@ fn tables(id: u8, shape: &Shape) -> Tables {
         attachments: vec![AttachmentIndex(at)],
         sessions: (0..shape.sites as u16).map(SessionIndex).collect(),
         spoke_to_spoke: true,
+        policy: shape.feature.policy(shape.sites as u16),
     };
     Tables {
         ports: vec![

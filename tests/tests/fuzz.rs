@@ -86,7 +86,10 @@ fn frames() {
         }
         let _ = (
             wire::ethernet::addresses(input),
-            wire::ethernet::outer_vlan(input),
+            wire::ethernet::outer_tag(input),
+            wire::inner::inner(input),
+            wire::arp::ArpPacket::parse(input),
+            wire::nd::NdPacket::parse(input),
             wire::flow::hash(Default::default(), Default::default(), input),
         );
     });

@@ -23,10 +23,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wire::mac::{MacAddr, MacBits};
 
-use crate::{Endpoint, Packed, SegmentIndex};
+use crate::quota::{Part, Quotas};
+use crate::{AttachmentIndex, Endpoint, Packed, SegmentIndex};
 
 /// Pairs in a bucket.
 const SLOTS: usize = 3;
+
+/// The bit of a value's low half that says that the entry does not move.
+const PINNED: u32 = 1 << 31;
 
 /// Buckets that an entry may stand in: its home and the next ones.
 const REACH: usize = 16;
@@ -38,6 +42,7 @@ pub struct Fdb {
     seed: u64,
     max_entries: usize,
     entries: AtomicUsize,
+    quotas: Quotas,
     /// Held while entries are made or removed.
     structure: Mutex<()>,
 }
@@ -54,7 +59,7 @@ struct Bucket {
 struct Slot {
     /// Segment + 1 (16 bits) and MAC address (48 bits); 0: empty.
     key: AtomicU64,
-    /// Endpoint (32 bits) and the second it was last seen (32 bits); 0: gone, or not there yet.
+    /// Endpoint (32 bits), whether it is pinned (1 bit), and the second it was last seen (31 bits); 0: gone, or not there yet.
     value: AtomicU64,
 }
 
@@ -74,8 +79,10 @@ pub enum Learned {
     New,
     /// It was known at another endpoint, this one.
     Moved(Endpoint),
-    /// It was not known and there is no room: nothing changed.
+    /// It was not known, or elsewhere, and there is no room for it here: nothing changed.
     Full,
+    /// It is pinned to another endpoint, this one: nothing changed.
+    Pinned(Endpoint),
     /// It was not known, and another thread is making or removing entries: nothing changed.
     Busy,
 }
@@ -91,6 +98,8 @@ pub struct Entry {
     pub endpoint: Endpoint,
     /// The second it was last seen, as given to [`Fdb::learn`].
     pub seen: u32,
+    /// Whether it stays where it is, whoever else uses it.
+    pub pinned: bool,
 }
 
 impl Fdb {
@@ -108,6 +117,7 @@ impl Fdb {
             seed,
             max_entries,
             entries: AtomicUsize::new(0),
+            quotas: Quotas::default(),
             structure: Mutex::new(()),
         }
     }
@@ -166,15 +176,58 @@ impl Fdb {
             if value == new {
                 return Learned::Known;
             }
+            if (value >> 32) as u32 != from.0 {
+                return self.elsewhere(slot, value, new);
+            }
             // When the exchange fails another thread has just refreshed, moved or removed the entry;
             // its word is as good as ours, and the next frame tries again.
-            let _ = slot.value.compare_exchange(value, new, AcqRel, Relaxed);
-            return match Endpoint::unpack((value >> 32) as u32) {
-                Some(old) if old.pack() != from.0 => Learned::Moved(old),
-                _ => Learned::Known,
-            };
+            let _ = slot.value.compare_exchange(value, new | value & u64::from(PINNED), AcqRel, Relaxed);
+            return Learned::Known;
         }
         self.insert(key, new)
+    }
+
+    /// A known address was seen at another endpoint.
+    #[cold]
+    fn elsewhere(&self, slot: &Slot, value: u64, new: u64) -> Learned {
+        let endpoint = |value: u64| Endpoint::unpack((value >> 32) as u32);
+        let (Some(old), Some(here)) = (endpoint(value), endpoint(new)) else { return Learned::Busy };
+        if value as u32 & PINNED != 0 {
+            return Learned::Pinned(old);
+        }
+        if !self.quotas.may_move(old, here) {
+            return Learned::Full;
+        }
+        if slot.value.compare_exchange(value, new, AcqRel, Relaxed).is_ok() {
+            self.quotas.moved(old, here);
+        }
+        Learned::Moved(old)
+    }
+
+    /// Pins a known address to where it is, or lets it move again. False when it is not known.
+    pub fn pin(&self, segment: SegmentIndex, mac: MacAddr, pinned: bool) -> bool {
+        let Some((slot, _)) = self.find(self.key(segment, mac.into())) else { return false };
+        let change = |value: u64| match value {
+            0 => None, // removed a moment ago
+            value if pinned => Some(value | u64::from(PINNED)),
+            value => Some(value & !u64::from(PINNED)),
+        };
+        slot.value.fetch_update(AcqRel, Relaxed, change).is_ok()
+    }
+
+    /// Limits how many addresses a part may have from now on; `None`: as many as fit. Known ones stay.
+    pub fn limit(&self, part: Part, most: Option<u32>) {
+        self.quotas.limit(part, most);
+    }
+
+    /// Addresses that a part has.
+    pub fn held(&self, part: Part) -> u32 {
+        self.quotas.held(part)
+    }
+
+    /// Says which port an attachment is on. To be told while no address is behind the attachment.
+    pub fn place(&self, attachment: AttachmentIndex, port: u8) {
+        self.quotas.place(attachment, port);
     }
 
     /// Removes every entry that `remove` says, and returns how many.
@@ -226,10 +279,12 @@ impl Fdb {
         if self.find(key).is_some() {
             return Learned::Known; // by another thread, a moment ago
         }
-        if self.len() >= self.max_entries {
+        let Key { key, home } = key;
+        let segment = SegmentIndex((key >> 48) as u16 - 1);
+        let Some(at) = Endpoint::unpack((value >> 32) as u32) else { return Learned::Busy };
+        if self.len() >= self.max_entries || !self.quotas.has_room(segment, at) {
             return Learned::Full;
         }
-        let Key { key, home } = key;
         for step in 0..REACH {
             let bucket = &self.buckets[self.after(home, step)];
             let Some(slot) = bucket.slots.iter().find(|slot| slot.key.load(Relaxed) == 0) else {
@@ -242,6 +297,7 @@ impl Fdb {
             slot.key.store(key, Release);
             slot.value.store(value, Release);
             self.entries.fetch_add(1, Relaxed);
+            self.quotas.added(segment, at);
             return Learned::New;
         }
         Learned::Full
@@ -253,16 +309,19 @@ impl Fdb {
             // Bucket by bucket, so that a worker that wants to learn finds the lock free soon.
             let _structure = self.lock();
             for slot in &self.buckets[at].slots {
-                if slot.entry().is_some_and(|entry| remove(&entry)) {
-                    let home = self.home(slot.key.load(Relaxed));
-                    slot.value.store(0, Release);
-                    slot.key.store(0, Release);
-                    if home != at {
-                        self.buckets[home].displaced.fetch_sub(1, AcqRel);
-                    }
-                    self.entries.fetch_sub(1, Relaxed);
-                    removed += 1;
+                let Some(entry) = slot.entry().filter(|entry| remove(entry)) else { continue };
+                let home = self.home(slot.key.load(Relaxed));
+                // What it is at this moment: a worker may have moved it since we looked.
+                let value = slot.value.swap(0, AcqRel);
+                slot.key.store(0, Release);
+                if let Some(at) = Endpoint::unpack((value >> 32) as u32) {
+                    self.quotas.removed(entry.segment, at);
                 }
+                if home != at {
+                    self.buckets[home].displaced.fetch_sub(1, AcqRel);
+                }
+                self.entries.fetch_sub(1, Relaxed);
+                removed += 1;
             }
         }
         removed
@@ -310,7 +369,8 @@ impl Slot {
             segment: SegmentIndex((key >> 48) as u16 - 1),
             mac: MacAddr::from_u64(key),
             endpoint: Endpoint::unpack((value >> 32) as u32)?,
-            seen: value as u32,
+            seen: value as u32 & !PINNED,
+            pinned: value as u32 & PINNED != 0,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use wire::tunnel::TunnelId;
 
-use crate::{AttachmentIndex, Endpoint, SegmentIndex, SessionIndex};
+use crate::{AttachmentIndex, Checks, Endpoint, Policy, SegmentIndex, SessionIndex};
 
 /// One stretched L2 network.
 #[derive(Clone, Debug)]
@@ -13,12 +13,14 @@ pub struct Segment {
     pub tunnel_id: TunnelId,
     /// Octets of a frame after its 14-octet Ethernet header, at most.
     pub mtu: u16,
-    /// Where it meets local ports.
+    /// Where it meets local ports, and forwards.
     pub attachments: Vec<AttachmentIndex>,
     /// The sessions that are up and attach it at the other end.
     pub sessions: Vec<SessionIndex>,
     /// Whether what comes from one session may go to another.
     pub spoke_to_spoke: bool,
+    /// What it does beside forwarding.
+    pub policy: Policy,
 }
 
 /// What to do with a frame.
@@ -32,24 +34,45 @@ pub enum Forward {
     SameEndpoint,
 }
 
+/// What every frame of a segment is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Octets of a frame after its 14-octet Ethernet header, at most.
+    pub mtu: u16,
+    /// What is to be looked at.
+    pub checks: Checks,
+}
+
 /// All segments of the appliance, by [`SegmentIndex`].
 #[derive(Clone, Debug, Default)]
-pub struct Segments(Vec<Segment>);
+pub struct Segments {
+    all: Vec<Segment>,
+    /// Of each segment, close together: every frame asks for them.
+    rules: Vec<Rules>,
+}
 
 impl Segments {
     /// The table of `segments`, in the order of their indices.
     pub fn new(segments: Vec<Segment>) -> Self {
-        Self(segments)
+        let rules =
+            segments.iter().map(|segment| Rules { mtu: segment.mtu, checks: segment.policy.checks() });
+        Self { rules: rules.collect(), all: segments }
+    }
+
+    /// What the frames of a segment are held against.
+    #[inline]
+    pub fn rules(&self, index: SegmentIndex) -> Option<Rules> {
+        self.rules.get(usize::from(index.0)).copied()
     }
 
     /// The segment at `index`.
     pub fn get(&self, index: SegmentIndex) -> Option<&Segment> {
-        self.0.get(usize::from(index.0))
+        self.all.get(usize::from(index.0))
     }
 
     /// All segments with their indices.
     pub fn iter(&self) -> impl Iterator<Item = (SegmentIndex, &Segment)> {
-        (0..).map(SegmentIndex).zip(&self.0)
+        (0..).map(SegmentIndex).zip(&self.all)
     }
 
     /// Where a frame that came from `from` goes whose destination is known to be at `known`: known unicast to one place,
@@ -115,6 +138,7 @@ mod tests {
             attachments: vec![AttachmentIndex(0), AttachmentIndex(1)],
             sessions: vec![SessionIndex(0), SessionIndex(1)],
             spoke_to_spoke,
+            policy: Policy::default(),
         }])
     }
 

@@ -45,6 +45,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         counters: controls.counters,
         commands: controls.commands,
         events: controls.events,
+        notices: controls.notices,
         port_states: controls.port_states,
         clock,
     });

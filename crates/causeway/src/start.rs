@@ -14,6 +14,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use dpdk::{Eal, EalConfig, MbufPool, vdev};
 use pipeline::WorkerId;
 use pipeline::command::{Command, Event};
+use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 use worker::{Handover, IdlePolicy, Worker, WorkerParams};
 
@@ -22,6 +23,9 @@ use crate::ports::{self, AROUND, OpenPort, Opened};
 
 /// Orders and news that wait at one time.
 const QUEUE: usize = 4096;
+
+/// News of the traffic that waits at one time.
+const NOTICES: usize = 1024;
 
 /// Octets that DPDK adds to each buffer.
 const BUFFER_OVERHEAD: u64 = 128 + 128 + 64;
@@ -40,6 +44,7 @@ pub(crate) struct Controls {
     pub(crate) counters: Counters,
     pub(crate) commands: Vec<Sender<Command>>,
     pub(crate) events: Receiver<Event>,
+    pub(crate) notices: Receiver<Notice>,
     pub(crate) port_states: Box<dyn Fn() -> Vec<PortState>>,
 }
 
@@ -64,6 +69,7 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
     let fdb = Arc::new(Fdb::new(config.system.max_macs));
     let handover = Arc::new(Handover::new(count));
     let (worker_events, events) = bounded(QUEUE);
+    let (worker_notices, notices) = bounded(NOTICES);
     let (mut commands, mut workers) = (Vec::new(), Vec::new());
     for (index, queues) in queues.into_iter().enumerate() {
         let (sender, worker_commands) = bounded(QUEUE);
@@ -85,6 +91,7 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
             counters: Arc::clone(&cores[index]),
             commands: worker_commands,
             events: worker_events.clone(),
+            notices: worker_notices.clone(),
         })?);
     }
     let ports = Rc::new(RefCell::new(ports));
@@ -96,6 +103,7 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
         counters: Counters::new(cores),
         commands,
         events,
+        notices,
         port_states: Box::new(move || shown.borrow().iter().map(OpenPort::state).collect()),
     };
     Ok((DataPlane { workers, ports }, controls))

@@ -14,6 +14,7 @@ use config::{Config, Mode};
 use counters::Counters;
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 use pipeline::command::{Command, Event};
+use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 use record::LaneId;
 use session::{ConnId, Level, Now, Output};
@@ -67,6 +68,8 @@ pub struct Params {
     pub commands: Vec<Sender<Command>>,
     /// News from the workers.
     pub events: Receiver<Event>,
+    /// News of the traffic.
+    pub notices: Receiver<Notice>,
     /// Tells the state of each port's line.
     pub port_states: Box<dyn Fn() -> Vec<PortState>>,
     /// The time that the workers share.
@@ -204,6 +207,7 @@ impl Appliance {
             self.connection(conn, happened);
         }
         self.worker_events();
+        self.worker_notices();
         let now = self.now();
         if now >= self.life_due {
             self.life_due = now + LIFE_INTERVAL;
@@ -248,6 +252,11 @@ impl Appliance {
         self.outputs();
     }
 
+    /// What the workers tell of the traffic.
+    fn worker_notices(&mut self) {
+        self.params.notices.try_iter().for_each(drop);
+    }
+
     fn worker_events(&mut self) {
         let now = self.now();
         let events: Vec<Event> = self.params.events.try_iter().collect();
@@ -263,7 +272,10 @@ impl Appliance {
                 }
                 Event::NewVtep { port, address } => self.new_vtep(port.index(), address),
                 // Wiped and freed here, not on the worker.
-                Event::RetiredRx(_) | Event::RetiredTx(_) | Event::RetiredPath(_) => {}
+                Event::RetiredRx(_)
+                | Event::RetiredTx(_)
+                | Event::RetiredPath(_)
+                | Event::RetiredFrame(_) => {}
             }
         }
     }

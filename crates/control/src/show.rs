@@ -160,6 +160,10 @@ impl Shown<'_> {
             Some(match &entry.encap {
                 pipeline::tables::Encap::Untagged => format!("{port} untagged"),
                 pipeline::tables::Encap::Vlan(vlan) => format!("{port} VLAN {vlan}"),
+                pipeline::tables::Encap::Service(service, None) => format!("{port} S-VLAN {service}"),
+                pipeline::tables::Encap::Service(service, Some(vlan)) => {
+                    format!("{port} S-VLAN {service} VLAN {vlan}")
+                }
                 pipeline::tables::Encap::Vxlan(vni, _) => format!("{port} VNI {vni}"),
             })
         };

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use bridge::{AttachmentIndex, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
+use bridge::{AttachmentIndex, Policy, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
 use config::{Config, Role};
 use pipeline::tables::{
-    AttachmentEntry, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry, Tables,
-    TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
+    AttachmentEntry, AttachmentState, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry,
+    Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
 };
 use session::SessionView;
 use wire::mac::MacAddr;
@@ -87,6 +87,7 @@ impl Source<'_> {
                     config::Encap::Vlan(vlan) => Encap::Vlan(vlan),
                     config::Encap::Vxlan(vni) => Encap::Vxlan(vni, self.remotes_on(attachment.port)),
                 },
+                state: AttachmentState::Forwarding,
             })
         })
         .collect()
@@ -115,6 +116,7 @@ impl Source<'_> {
                 attachments: own.map(|(_, at)| AttachmentIndex(at)).collect(),
                 sessions: if segment.enabled { sessions_of(segment) } else { Vec::new() },
                 spoke_to_spoke: segment.spoke_to_spoke,
+                policy: Policy::default(),
             }
         })
         .collect()
@@ -143,6 +145,7 @@ impl Source<'_> {
             match &entry.encap {
                 Encap::Untagged => untagged = Some(index),
                 Encap::Vlan(vlan) => vlans.push((*vlan, index)),
+                Encap::Service(..) => {}
                 Encap::Vxlan(vni, _) => {
                     vnis.insert(*vni, index);
                 }
@@ -151,12 +154,13 @@ impl Source<'_> {
         let remotes = self.remotes.iter().zip(0..).filter(|((on, _), _)| *on == at);
         let vtep = port.vtep.as_ref().map(|vtep| Vtep {
             local: vtep.local,
+            group: None,
             udp_port: vtep.udp_port,
             vnis,
             remotes: remotes.map(|((_, address), index)| (*address, RemoteIndex(index))).collect(),
             learn: vtep.learn,
         });
-        TrunkEntry { untagged, vlans: VlanMap::new(vlans), vtep }
+        TrunkEntry { untagged, vlans: VlanMap::new(vlans), vtep, ..TrunkEntry::default() }
     }
 
     fn remote(&self, (port, address): Remote) -> RemoteVtep {

@@ -121,13 +121,27 @@ counters! {
     }
 }
 
-/// What entered a segment.
+counters! {
+    /// TCP handshakes that entered the tunnel.
+    MssCounters => MssTotals {
+        /// Their maximum segment size was too large and was made to fit.
+        adjusted,
+        /// It fitted, or they named none.
+        ignored,
+    }
+}
+
+/// What entered a segment, and what was dropped of it.
 #[derive(Debug, Default)]
 pub struct SegmentCounters {
     /// From its local attachments.
     pub from_lan: SideCounters,
     /// From sessions.
     pub from_tunnel: SideCounters,
+    /// TCP handshakes.
+    pub mss: MssCounters,
+    /// Frames dropped after their segment was known.
+    pub drops: Drops,
 }
 
 /// Dropped packets by reason.
@@ -144,6 +158,12 @@ impl Drops {
     /// The packets dropped for `reason`.
     pub fn get(&self, reason: DropReason) -> u64 {
         self.0[reason as usize].get()
+    }
+}
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self([const { Counter(AtomicU64::new(0)) }; DropReason::COUNT])
     }
 }
 
@@ -167,7 +187,7 @@ impl CoreCounters {
     /// Counters for so many ports, segments and sessions.
     pub fn new(ports: usize, segments: usize, sessions: usize) -> Self {
         Self {
-            drops: Drops([const { Counter(AtomicU64::new(0)) }; DropReason::COUNT]),
+            drops: Drops::default(),
             poll: PollCounters::default(),
             ports: some(ports),
             segments: some(segments),
@@ -213,6 +233,22 @@ impl Counters {
             tunnel.add(&segment.from_tunnel);
         }
         (lan, tunnel)
+    }
+
+    /// TCP handshakes that entered the tunnel in segment number `index`.
+    pub fn mss(&self, index: usize) -> MssTotals {
+        let mut totals = MssTotals::default();
+        self.cores
+            .iter()
+            .filter_map(|core| core.segments.get(index))
+            .for_each(|segment| totals.add(&segment.mss));
+        totals
+    }
+
+    /// Frames of segment number `index` that were dropped for `reason`.
+    pub fn segment_drops(&self, index: usize, reason: DropReason) -> u64 {
+        let segments = self.cores.iter().filter_map(|core| core.segments.get(index));
+        segments.map(|segment| segment.drops.get(reason)).sum()
     }
 
     /// What passed through session number `index`.

@@ -68,6 +68,14 @@ reasons! {
     NoDestination, "no_destination", Bridge, "Nothing to send it to: the segment has no other attachment and no session that is up.";
     MacLimit, "mac_limit", Bridge, "The forwarding database is full, so the source was not learned; the frame itself went on. Raise system.max_macs.";
 
+    UnknownUnicast, "unknown_unicast", Bridge, "To an address that is not known, in a segment with unknown_unicast = \"drop\".";
+    StormLimited, "storm_limited", Bridge, "Above the segment's storm_control: somebody floods, or there is a loop.";
+    EgressFiltered, "egress_filtered", Bridge, "ARP, neighbour discovery or a frame of a gateway that each site has for itself: stays at its site.";
+    NeighbourHeld, "neighbour_held", Bridge, "An ARP request or solicitation that was answered, or passed on, by the control thread (arp_suppression).";
+    DuplicateMac, "duplicate_mac", Bridge, "From an address that moved too often and now counts only where it was last: two hosts have it, or there is a loop.";
+    LoopListening, "loop_listening", Bridge, "On an attachment that has just come into service and listens for its own probes.";
+    LoopBlocked, "loop_blocked", Bridge, "On an attachment that is blocked: the loop guard's probes come back another way. See show loops.";
+
     RecordShort, "record_short", Wan, "A datagram to the data port that is too short for a record.";
     RecordType, "record_type", Wan, "A datagram to the data port that is no record of this protocol version.";
     NoSuchLane, "no_such_lane", Wan, "A record of a lane that is not open: of an earlier session, or forged.";
@@ -88,5 +96,6 @@ reasons! {
     NoBuffer, "no_buffer", Resource, "The buffer pool is empty: raise system.memory_mb.";
     TxQueueFull, "tx_queue_full", Resource, "The port did not take the packet: the line is overloaded.";
     EventQueueFull, "event_queue_full", Resource, "News for the control thread that it did not take in time; no packet of a segment.";
+    NoticeQueueFull, "notice_queue_full", Resource, "News of the traffic (moved addresses, ARP, probes) that the control thread did not take in time; no packet of a segment.";
     HandoverFull, "handover_full", Resource, "A record for another worker that did not take it in time.";
 }

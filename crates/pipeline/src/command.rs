@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 use bridge::SessionIndex;
 use record::{LaneId, RxLane, TxLane};
 
+use crate::notice::OwnFrame;
 use crate::tables::{Path, PortIndex};
 
 /// Largest body of a block with tunnel ID 0 that travels between worker and control thread.
@@ -49,6 +50,8 @@ pub enum Command {
         /// The block's body.
         block: ControlBlock,
     },
+    /// Send a frame of our own into a segment.
+    SendFrame(Box<OwnFrame>),
 }
 
 /// From a worker to the control thread.
@@ -92,4 +95,6 @@ pub enum Event {
     RetiredTx(Box<TxLane>),
     /// A path that was used once.
     RetiredPath(Box<Path>),
+    /// A frame that was sent.
+    RetiredFrame(Box<OwnFrame>),
 }

@@ -1,9 +1,10 @@
-//! Stage three towards a local port: puts the attachment's VLAN tag or VXLAN header on.
+//! Stage three towards a local port: puts the attachment's VLAN tags or VXLAN header on.
 
 use bridge::{AttachmentIndex, RemoteIndex};
 use counters::DropReason;
 use wire::buf::PacketBuf;
 use wire::ethernet::EtherType;
+use wire::inner::priority_tag;
 use wire::vlan::{TAG_LEN, VlanId};
 use wire::vxlan::{Vni, VxlanHeader};
 use wire::{flow, vxlan};
@@ -27,7 +28,10 @@ pub(crate) fn send<B: PacketBuf, S: Sink<B>>(
     };
     match encapsulate(view, entry, remote, meta, &mut buf) {
         Ok(port) => sink.send(port, buf),
-        Err(reason) => view.dropped(reason),
+        Err(reason) => {
+            view.dropped_in(meta.segment, reason);
+            view.dropped(reason);
+        }
     }
 }
 
@@ -38,9 +42,25 @@ fn encapsulate<B: PacketBuf>(
     meta: &Meta,
     buf: &mut B,
 ) -> Result<PortIndex, DropReason> {
+    // A priority tag becomes the priority of the attachment's own tag, or ends here where there is none: VXLAN carries
+    // no tag (RFC 7348 6.1), and an untagged port sends none (IEEE 802.1Q 8.8.2).
+    let priority = match priority_tag(buf.data()) {
+        Some(tag) => {
+            buf.trim_front(TAG_LEN);
+            tag.priority()
+        }
+        None => 0,
+    };
+    let tag = |ethertype: EtherType, vlan: VlanId| {
+        u32::from(ethertype.get()) << 16 | u32::from(priority) | u32::from(vlan.get())
+    };
     match &entry.encap {
         Encap::Untagged => put_front(buf, &meta.addresses())?,
-        Encap::Vlan(vlan) => put_front(buf, &with_tag(meta, *vlan))?,
+        Encap::Vlan(vlan) => put_tagged(buf, meta, [tag(EtherType::VLAN, *vlan)])?,
+        Encap::Service(service, None) => put_tagged(buf, meta, [tag(EtherType::SERVICE_VLAN, *service)])?,
+        Encap::Service(service, Some(vlan)) => {
+            put_tagged(buf, meta, [tag(EtherType::SERVICE_VLAN, *service), tag(EtherType::VLAN, *vlan)])?;
+        }
         Encap::Vxlan(vni, _) => {
             let remote = remote.and_then(|remote| view.tables.remote(remote));
             let header = remote.and_then(|remote| remote.header.as_ref()).ok_or(DropReason::NoNextHop)?;
@@ -55,14 +75,19 @@ fn encapsulate<B: PacketBuf>(
     Ok(entry.port)
 }
 
-/// Both addresses, and the tag behind them (IEEE 802.1Q 9.6).
+/// Puts both addresses and the tags behind them (IEEE 802.1Q 9.6) in front.
 #[inline]
-fn with_tag(meta: &Meta, vlan: VlanId) -> [u8; ADDRESSES + TAG_LEN] {
-    let mut octets = [0; ADDRESSES + TAG_LEN];
-    octets[..ADDRESSES].copy_from_slice(&meta.addresses());
-    octets[ADDRESSES..ADDRESSES + 2].copy_from_slice(&EtherType::VLAN.get().to_be_bytes());
-    octets[ADDRESSES + 2..].copy_from_slice(&vlan.get().to_be_bytes());
-    octets
+fn put_tagged<B: PacketBuf, const N: usize>(
+    buf: &mut B,
+    meta: &Meta,
+    tags: [u32; N],
+) -> Result<(), DropReason> {
+    let front = buf.prepend(ADDRESSES + N * TAG_LEN).ok_or(DropReason::NoBuffer)?;
+    front[..ADDRESSES].copy_from_slice(&meta.addresses());
+    for (place, tag) in front[ADDRESSES..].chunks_exact_mut(TAG_LEN).zip(tags) {
+        place.copy_from_slice(&tag.to_be_bytes());
+    }
+    Ok(())
 }
 
 #[inline]

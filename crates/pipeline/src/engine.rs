@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bridge::Fdb;
+use bridge::{Endpoint, Fdb, Rules, SegmentIndex};
 use counters::{CoreCounters, DropReason};
 use crossbeam::channel::{Sender, TrySendError};
 use wire::buf::{BufPool, PacketBuf, Stash};
 
 use crate::classify::{self, Classified};
 use crate::command::{Command, Event};
-use crate::forward::Keys;
-use crate::frame::{Body, Meta};
+use crate::forward::{Keys, places};
+use crate::frame::{Body, Meta, copy_of};
+use crate::notice::{Notice, OwnFrame, Target};
 use crate::receive::{Received, RxLanes};
 use crate::recent::Recent;
 use crate::send::TxSessions;
@@ -77,6 +78,13 @@ impl View<'_> {
     pub(crate) fn dropped(&self, reason: DropReason) {
         self.counters.drops.add(reason, 1);
     }
+
+    /// Counts a dropped packet for its segment as well.
+    pub(crate) fn dropped_in(&self, segment: SegmentIndex, reason: DropReason) {
+        if let Some(counters) = self.counters.segments.get(usize::from(segment.0)) {
+            counters.drops.add(reason, 1);
+        }
+    }
 }
 
 /// The state that one worker owns alone: its buffers, lanes and unfinished records.
@@ -88,12 +96,19 @@ pub struct Engine<P: BufPool> {
     pub(crate) tx: TxSessions<P::Buf>,
     pub(crate) rx: RxLanes<P::Buf>,
     events: Sender<Event>,
+    pub(crate) notices: Sender<Notice>,
 }
 
 impl<P: BufPool> Engine<P> {
     /// The engine of worker `worker` for at most `max_sessions` sessions, taking its buffers from `pool` and telling the
-    /// control thread through `events`.
-    pub fn new(pool: P, worker: WorkerId, max_sessions: usize, events: Sender<Event>) -> Self {
+    /// control thread through `events`, and of the traffic through `notices`.
+    pub fn new(
+        pool: P,
+        worker: WorkerId,
+        max_sessions: usize,
+        events: Sender<Event>,
+        notices: Sender<Notice>,
+    ) -> Self {
         Self {
             worker,
             pool: Stash::new(pool),
@@ -102,6 +117,7 @@ impl<P: BufPool> Engine<P> {
             tx: TxSessions::new(max_sessions),
             rx: RxLanes::new(max_sessions),
             events,
+            notices,
         }
     }
 
@@ -154,6 +170,10 @@ impl<P: BufPool> Engine<P> {
             match classify::classify(view, entry, trunk, buf) {
                 Classified::Frame(meta, buf) => arrived.push((meta, Keys::touch(view, &meta), buf)),
                 Classified::Kernel(buf) => to_kernel(view, sink, port, buf),
+                Classified::Probe(meta, buf) => {
+                    self.show(view, &meta, buf.data(), false);
+                    self.pool.recycle(buf);
+                }
                 Classified::Drop(reason) => view.dropped(reason),
                 Classified::UnknownVtep(frame, address) => {
                     self.tell(view, Event::NewVtep { port, address });
@@ -206,6 +226,37 @@ impl<P: BufPool> Engine<P> {
                     self.tell(view, Event::RetiredPath(path));
                 }
             }
+            Command::SendFrame(frame) => {
+                self.send_own(view, sink, &frame);
+                self.tell(view, Event::RetiredFrame(frame));
+            }
+        }
+    }
+
+    /// Sends a frame of the control thread.
+    fn send_own<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, frame: &OwnFrame) {
+        let segment = frame.segment;
+        let Some(Rules { checks, .. }) = view.tables.segments.rules(segment) else {
+            return view.dropped(DropReason::NoDestination);
+        };
+        let (Target::Endpoint(at) | Target::From(at)) = frame.to;
+        let meta = Meta { segment, from: at.into(), dst: frame.dst.into(), src: frame.src.into(), checks };
+        if let Target::Endpoint(Endpoint::Session(session)) = frame.to {
+            return self.pack(view, sink, session, &meta, &frame.rest, false);
+        }
+        let Some(buf) = copy_of(&mut self.pool, &frame.rest) else {
+            return view.dropped(DropReason::NoBuffer);
+        };
+        let body = Body::Own(buf);
+        match frame.to {
+            Target::From(_) => self.deliver(view, sink, (&meta, Keys::touch(view, &meta)), body),
+            Target::Endpoint(Endpoint::Vtep(attachment, remote)) => {
+                self.copy_to(view, sink, &meta, std::iter::once((attachment, Some(remote))), body);
+            }
+            Target::Endpoint(Endpoint::Attachment(attachment)) => {
+                self.copy_to(view, sink, &meta, places(view.tables, attachment), body);
+            }
+            Target::Endpoint(Endpoint::Session(_)) => self.recycle(body),
         }
     }
 

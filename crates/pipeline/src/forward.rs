@@ -1,13 +1,13 @@
 //! Stage two: a frame of a segment finds its way. Learns the source, looks the destination up,
 //! and delivers to one endpoint or floods.
 
-use bridge::{AttachmentIndex, Endpoint, Forward, Key, RemoteIndex, SegmentIndex};
+use bridge::{AttachmentIndex, Checks, Endpoint, Flooded, Forward, Key, RemoteIndex, SegmentIndex};
 use counters::DropReason;
 use wire::buf::BufPool;
 
 use crate::frame::{ADDRESSES, Body, Meta, copy_of};
 use crate::tables::{Encap, Tables};
-use crate::{Engine, Sink, View, egress};
+use crate::{Engine, Sink, View, egress, inspect};
 
 /// The FDB's keys of a frame's addresses.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,9 @@ impl Keys {
     }
 }
 
+/// What is looked at before a frame is learned and forwarded.
+const INGRESS: Checks = Checks::EGRESS.and(Checks::STORM).and(Checks::NEIGHBOURS);
+
 impl<P: BufPool> Engine<P> {
     /// Learns and forwards one frame.
     #[inline]
@@ -39,11 +42,34 @@ impl<P: BufPool> Engine<P> {
         body: Body<'_, P::Buf>,
     ) {
         self.tally.count(view, meta, ADDRESSES + body.data().len());
-        self.recent.learn(view, keys.source, meta.from);
+        if meta.checks.any(INGRESS) {
+            if let Err(reason) = self.inspect(view, meta, body.data()) {
+                return self.refuse(view, meta, reason, body);
+            }
+        }
+        if let Err(reason) = self.recent.learn(view, meta, keys.source, &self.notices) {
+            return self.refuse(view, meta, reason, body);
+        }
+        self.deliver(view, sink, (meta, keys), body);
+    }
+
+    /// Sends a frame whose source is known on its way.
+    #[inline]
+    pub(crate) fn deliver<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        (meta, keys): (&Meta, Keys),
+        mut body: Body<'_, P::Buf>,
+    ) {
         // A group address is nobody's source, so that it is not in the FDB; the frame is flooded.
         let known = self.recent.lookup(view, keys.destination);
         match view.tables.segments.forward(meta.segment, meta.from.get(), known) {
             Forward::To(Endpoint::Session(session)) => {
+                if meta.checks.any(Checks::EGRESS) && inspect::stays(view, meta, session, body.data()) {
+                    return self.refuse(view, meta, DropReason::EgressFiltered, body);
+                }
+                inspect::clamp(view, meta, &mut body);
                 self.pack(view, sink, session, meta, body.data(), false);
                 self.recycle(body);
             }
@@ -54,11 +80,16 @@ impl<P: BufPool> Engine<P> {
                 self.leave(view, sink, meta, (attachment, Some(remote)), body);
             }
             Forward::Flood => self.flood(view, sink, meta, body),
-            Forward::SameEndpoint => {
-                view.dropped(DropReason::Hairpin);
-                self.recycle(body);
-            }
+            Forward::SameEndpoint => self.refuse(view, meta, DropReason::Hairpin, body),
         }
+    }
+
+    /// Drops a frame.
+    #[inline]
+    fn refuse(&mut self, view: View<'_>, meta: &Meta, reason: DropReason, body: Body<'_, P::Buf>) {
+        view.dropped(reason);
+        view.dropped_in(meta.segment, reason);
+        self.recycle(body);
     }
 
     /// Sends a frame out of a local attachment.
@@ -77,19 +108,53 @@ impl<P: BufPool> Engine<P> {
         }
     }
 
-    fn flood<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, meta: &Meta, body: Body<'_, P::Buf>) {
+    fn flood<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        meta: &Meta,
+        mut body: Body<'_, P::Buf>,
+    ) {
+        if !meta.dst.is_multicast() && meta.checks.any(Checks::BLOCK_UNKNOWN.and(Checks::STORM)) {
+            if meta.checks.any(Checks::BLOCK_UNKNOWN) {
+                return self.refuse(view, meta, DropReason::UnknownUnicast, body);
+            }
+            if !inspect::storm_allows(view, meta, Flooded::UnknownUnicast) {
+                return self.refuse(view, meta, DropReason::StormLimited, body);
+            }
+        }
+        inspect::clamp(view, meta, &mut body);
         let segments = &view.tables.segments;
         let mut reached = false;
         for session in segments.flood_sessions(meta.segment, meta.from.get()) {
             reached = true;
-            self.pack(view, sink, session, meta, body.data(), true);
-        }
-        let mut targets = flood_targets(view.tables, meta.segment, meta.from.get()).peekable();
-        if targets.peek().is_none() {
-            if !reached {
-                view.dropped(DropReason::NoDestination);
+            if meta.checks.any(Checks::EGRESS) && inspect::stays(view, meta, session, body.data()) {
+                view.dropped(DropReason::EgressFiltered);
+                view.dropped_in(meta.segment, DropReason::EgressFiltered);
+            } else {
+                self.pack(view, sink, session, meta, body.data(), true);
             }
-            return self.recycle(body);
+        }
+        let targets = flood_targets(view.tables, meta.segment, meta.from.get());
+        if !self.copy_to(view, sink, meta, targets, body) && !reached {
+            view.dropped(DropReason::NoDestination);
+            view.dropped_in(meta.segment, DropReason::NoDestination);
+        }
+    }
+
+    /// Sends a frame to each of `targets`. Returns whether there were any.
+    pub(crate) fn copy_to<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        meta: &Meta,
+        targets: impl Iterator<Item = (AttachmentIndex, Option<RemoteIndex>)>,
+        body: Body<'_, P::Buf>,
+    ) -> bool {
+        let mut targets = targets.peekable();
+        if targets.peek().is_none() {
+            self.recycle(body);
+            return false;
         }
         // Every target but the last gets a copy, the last the frame itself.
         let mut original = Some(body);
@@ -103,11 +168,12 @@ impl<P: BufPool> Engine<P> {
                 None => view.dropped(DropReason::NoBuffer),
             }
         }
+        true
     }
 
     /// Gives a frame's buffer back.
     #[inline]
-    fn recycle(&mut self, body: Body<'_, P::Buf>) {
+    pub(crate) fn recycle(&mut self, body: Body<'_, P::Buf>) {
         if let Body::Own(buf) = body {
             self.pool.recycle(buf);
         }
@@ -121,14 +187,19 @@ fn flood_targets(
     segment: SegmentIndex,
     from: Endpoint,
 ) -> impl Iterator<Item = (AttachmentIndex, Option<RemoteIndex>)> {
-    tables.segments.flood_attachments(segment, from).flat_map(move |attachment| {
-        let remotes: &[RemoteIndex] = match tables.attachment(attachment).map(|entry| &entry.encap) {
-            Some(Encap::Vxlan(_, remotes)) => remotes,
-            _ => &[],
-        };
-        let is_vxlan =
-            matches!(tables.attachment(attachment).map(|entry| &entry.encap), Some(Encap::Vxlan(..)));
-        let single = (!is_vxlan).then_some((attachment, None));
-        single.into_iter().chain(remotes.iter().map(move |remote| (attachment, Some(*remote))))
-    })
+    let attachments = tables.segments.flood_attachments(segment, from);
+    attachments.flat_map(move |attachment| places(tables, attachment))
+}
+
+/// Every place that a flooded frame goes to behind one attachment.
+pub(crate) fn places(
+    tables: &Tables,
+    attachment: AttachmentIndex,
+) -> impl Iterator<Item = (AttachmentIndex, Option<RemoteIndex>)> {
+    let (single, remotes) = match tables.attachment(attachment).map(|entry| &entry.encap) {
+        Some(Encap::Vxlan(_, remotes)) => (None, remotes.as_slice()),
+        Some(_) => (Some((attachment, None)), &[][..]),
+        None => (None, &[][..]),
+    };
+    single.into_iter().chain(remotes.iter().map(move |remote| (attachment, Some(*remote))))
 }

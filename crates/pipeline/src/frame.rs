@@ -1,9 +1,8 @@
 //! A frame inside its segment, without what its attachment or record put around it.
 
-use bridge::{Packed, SegmentIndex};
+use bridge::{Checks, Packed, SegmentIndex};
 use counters::DropReason;
 use wire::buf::{BufPool, PacketBuf};
-use wire::ethernet;
 use wire::mac::{MacAddr, MacBits};
 
 /// Octets of both addresses.
@@ -20,6 +19,8 @@ pub struct Meta {
     pub dst: MacBits,
     /// Its source address.
     pub src: MacBits,
+    /// What its segment wants looked at.
+    pub checks: Checks,
 }
 
 impl Meta {
@@ -68,9 +69,9 @@ pub(crate) fn copy_of<P: BufPool>(pool: &mut P, bytes: &[u8]) -> Option<P::Buf> 
     Some(copy)
 }
 
-/// Checks that hold for every frame that enters a segment, from whichever side. `octets` are the frame's, with both addresses.
+/// Checks that hold for every frame that enters a segment, from whichever side. `payload` are its octets behind its EtherType.
 #[inline]
-pub(crate) fn bridgeable(dst: MacBits, src: MacBits, octets: usize, mtu: u16) -> Result<(), DropReason> {
+pub(crate) fn bridgeable(dst: MacBits, src: MacBits, payload: usize, mtu: u16) -> Result<(), DropReason> {
     if src.is_multicast() {
         return Err(DropReason::SourceMulticast);
     }
@@ -80,7 +81,7 @@ pub(crate) fn bridgeable(dst: MacBits, src: MacBits, octets: usize, mtu: u16) ->
     if dst.is_link_reserved() {
         return Err(DropReason::ReservedMac);
     }
-    if octets > usize::from(mtu) + ethernet::HEADER_LEN {
+    if payload > usize::from(mtu) {
         return Err(DropReason::Oversize);
     }
     Ok(())

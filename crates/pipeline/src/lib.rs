@@ -5,7 +5,7 @@
 //! | --- | --- | --- | --- |
 //! | classify | [`classify`] | frame on a trunk port | segment and attachment, encapsulation stripped |
 //! | forward | [`forward`] | frame of a segment | learned, looked up, delivered or flooded |
-//! | egress | [`egress`] | frame for an attachment | VLAN tag or VXLAN header pushed |
+//! | egress | [`egress`] | frame for an attachment | VLAN tags or VXLAN header pushed |
 //! | send | [`send`] | frame for a session | blocks packed into records, sealed, outer headers |
 //! | receive | [`receive`] | datagram on the uplink | record opened, blocks joined to frames |
 //!
@@ -20,6 +20,9 @@ pub mod egress;
 mod engine;
 pub mod forward;
 pub mod frame;
+mod inspect;
+mod mss;
+pub mod notice;
 pub mod receive;
 mod recent;
 pub mod send;

@@ -6,14 +6,16 @@ use std::ops::Range;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bridge::{Endpoint, SegmentIndex, SessionIndex};
+use bridge::{Endpoint, Rules, SegmentIndex, SessionIndex};
 use counters::DropReason;
 use hashbrown::HashMap;
 use record::reassembly::{GaveUp, Piece, Reassembler};
 use record::{LaneId, OpenError, RxLane, block, header};
 use wire::buf::{BufPool, PacketBuf};
 use wire::frame::parse_udp;
+use wire::inner::priority_tag;
 use wire::mac::MacBits;
+use wire::vlan::TAG_LEN;
 
 use crate::command::{ControlBlock, Event, MAX_CONTROL_BLOCK};
 use crate::forward::Keys;
@@ -103,7 +105,7 @@ struct Whole {
 /// What came out of one record, to be counted with it, and the segment of the frame before.
 #[derive(Default)]
 struct Unpacked {
-    segment: Option<(u16, SegmentIndex, u16)>,
+    segment: Option<(u16, SegmentIndex, Rules)>,
     frames: u64,
     octets: u64,
     bum: u64,
@@ -113,30 +115,33 @@ impl Unpacked {
     /// Takes a whole frame that came through the tunnel, if it belongs to a segment of the session.
     #[inline]
     fn accept(&mut self, view: View<'_>, session: SessionIndex, tunnel: u16, frame: &[u8]) -> Option<Meta> {
-        let (index, mtu) = match self.segment {
-            Some((same, index, mtu)) if same == tunnel => (index, mtu),
+        let (segment, Rules { mtu, checks }) = match self.segment {
+            Some((same, index, rules)) if same == tunnel => (index, rules),
             _ => {
                 let found = joined_segment(view, session, tunnel);
                 if found.is_none() {
                     view.dropped(DropReason::UnknownTunnelId);
                 }
-                let (index, mtu) = found?;
-                self.segment = Some((tunnel, index, mtu));
-                (index, mtu)
+                let (index, rules) = found?;
+                self.segment = Some((tunnel, index, rules));
+                (index, rules)
             }
         };
         let Some((dst, src)) = MacBits::of_frame(frame) else {
             view.dropped(DropReason::Runt);
             return None;
         };
-        if let Err(reason) = bridgeable(dst, src, frame.len(), mtu) {
+        let rest = &frame[ADDRESSES..];
+        let tag = if priority_tag(rest).is_some() { TAG_LEN } else { 0 };
+        if let Err(reason) = bridgeable(dst, src, rest.len() - 2 - tag, mtu) {
             view.dropped(reason);
+            view.dropped_in(segment, reason);
             return None;
         }
         self.frames += 1;
         self.octets += frame.len() as u64;
         self.bum += u64::from(dst.is_multicast());
-        Some(Meta { segment: index, from: Endpoint::Session(session).into(), dst, src })
+        Some(Meta { segment, from: Endpoint::Session(session).into(), dst, src, checks })
     }
 
     fn settle(self, view: View<'_>, session: SessionIndex) {
@@ -148,12 +153,12 @@ impl Unpacked {
     }
 }
 
-/// The segment with this tunnel ID, and its MTU, if both ends of the session attach it.
-fn joined_segment(view: View<'_>, session: SessionIndex, tunnel: u16) -> Option<(SegmentIndex, u16)> {
+/// The segment with this tunnel ID, if both ends of the session attach it.
+fn joined_segment(view: View<'_>, session: SessionIndex, tunnel: u16) -> Option<(SegmentIndex, Rules)> {
     let tables = view.tables;
     let index = tables.by_tunnel.get(tunnel)?;
     let joined = tables.session(session)?.segments.contains(tunnel);
-    joined.then_some((index, tables.segments.get(index)?.mtu))
+    joined.then_some((index, tables.segments.rules(index)?))
 }
 
 impl<P: BufPool> Engine<P> {
@@ -244,6 +249,10 @@ impl<P: BufPool> Engine<P> {
                 continue;
             }
             let Some(meta) = unpacked.accept(view, record.session, block.tunnel, bytes) else { continue };
+            if meta.dst.is_loop_probe() {
+                self.show(view, &meta, &bytes[ADDRESSES..], false);
+                continue;
+            }
             if whole.is_full() {
                 self.whole_frames(view, sink, plaintext, whole.drain(..));
             }

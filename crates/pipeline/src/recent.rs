@@ -2,8 +2,11 @@
 
 use bridge::{Endpoint, Key, Learned, Packed};
 use counters::DropReason;
+use crossbeam::channel::Sender;
 
 use crate::View;
+use crate::frame::Meta;
+use crate::notice::Notice;
 
 /// The last address learned and the last looked up.
 #[derive(Debug, Default)]
@@ -18,22 +21,38 @@ impl Recent {
         *self = Self::default();
     }
 
-    /// Notes that `source` was seen at `from`.
+    /// Notes that a frame's source was seen where it came from. An error says why the frame goes no further.
     #[inline]
-    pub(crate) fn learn(&mut self, view: View<'_>, source: Key, from: Packed) {
-        if self.learned == Some((source, from)) {
-            return;
+    pub(crate) fn learn(
+        &mut self,
+        view: View<'_>,
+        meta: &Meta,
+        source: Key,
+        notices: &Sender<Notice>,
+    ) -> Result<(), DropReason> {
+        if self.learned == Some((source, meta.from)) {
+            return Ok(());
         }
-        match view.fdb.learn_key(source, from, view.now.seconds()) {
-            Learned::Known => self.learned = Some((source, from)),
-            Learned::New | Learned::Moved(_) => {
-                self.learned = Some((source, from));
+        match view.fdb.learn_key(source, meta.from, view.now.seconds()) {
+            Learned::Known => self.learned = Some((source, meta.from)),
+            Learned::New => {
+                self.learned = Some((source, meta.from));
                 self.known = None;
             }
+            Learned::Moved(old) => {
+                self.learned = Some((source, meta.from));
+                self.known = None;
+                tell_move(view, meta, old, notices);
+            }
             // The frame itself is forwarded: a full table makes for flooding, not for loss.
-            Learned::Full => view.dropped(DropReason::MacLimit),
+            Learned::Full => {
+                view.dropped(DropReason::MacLimit);
+                view.dropped_in(meta.segment, DropReason::MacLimit);
+            }
+            Learned::Pinned(_) => return Err(DropReason::DuplicateMac),
             Learned::Busy => {}
         }
+        Ok(())
     }
 
     /// Where `destination` is.
@@ -47,5 +66,13 @@ impl Recent {
         let known = view.fdb.lookup_key(destination);
         self.known = Some((destination, known));
         known
+    }
+}
+
+#[cold]
+fn tell_move(view: View<'_>, meta: &Meta, from: Endpoint, notices: &Sender<Notice>) {
+    let moved = Notice::Moved { segment: meta.segment, mac: meta.src.into(), from, to: meta.from.get() };
+    if notices.try_send(moved).is_err() {
+        view.dropped(DropReason::NoticeQueueFull);
     }
 }

@@ -74,8 +74,19 @@ pub struct TrunkEntry {
     pub untagged: Option<AttachmentIndex>,
     /// The attachment of each VLAN.
     pub vlans: VlanMap,
+    /// What is in each service VLAN (IEEE 802.1ad).
+    pub services: HashMap<VlanId, ServiceVlan>,
     /// The VXLAN tunnel end point on this port.
     pub vtep: Option<Vtep>,
+}
+
+/// What is in a service VLAN.
+#[derive(Debug, Default)]
+pub struct ServiceVlan {
+    /// The attachment of each customer VLAN.
+    pub vlans: VlanMap,
+    /// The attachment of all the rest, which keeps its customer tags.
+    pub rest: Option<AttachmentIndex>,
 }
 
 /// A local VXLAN tunnel end point (RFC 7348).
@@ -83,6 +94,8 @@ pub struct TrunkEntry {
 pub struct Vtep {
     /// Our address: datagrams to it are taken, and datagrams come from it.
     pub local: IpAddr,
+    /// The multicast group that flooded frames come by.
+    pub group: Option<IpAddr>,
     /// UDP destination port, 4789 unless configured otherwise.
     pub udp_port: u16,
     /// The attachment of each VNI.
@@ -109,6 +122,20 @@ pub struct AttachmentEntry {
     pub port: PortIndex,
     /// How frames look on the port.
     pub encap: Encap,
+    /// Whether frames pass.
+    pub state: AttachmentState,
+}
+
+/// Whether frames pass an attachment. Probes of the loop guard always do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttachmentState {
+    /// They do.
+    #[default]
+    Forwarding,
+    /// Not yet: the loop guard still listens for its own probes.
+    Listening,
+    /// Not: there is a loop.
+    Blocked,
 }
 
 /// How an attachment's frames look on its port.
@@ -118,7 +145,9 @@ pub enum Encap {
     Untagged,
     /// With one 802.1Q tag.
     Vlan(VlanId),
-    /// In VXLAN; flooded frames go to each of these remote VTEPs (head-end replication).
+    /// With a service tag (802.1ad), and a customer tag behind it. Without one the segment keeps the customers' own tags.
+    Service(VlanId, Option<VlanId>),
+    /// In VXLAN; flooded frames go to each of these remote VTEPs (head-end replication), or to a multicast group.
     Vxlan(Vni, Vec<RemoteIndex>),
 }
 

@@ -24,11 +24,50 @@ fn a_vlan_frame_crosses_with_the_other_sites_vlan() {
 }
 
 #[test]
-fn the_priority_in_the_tag_does_not_confuse_the_vlan() {
-    let (mut a, mut b) = pair(&[vlan_stretch(10, 10)], &[vlan_stretch(10, 10)], 1472);
+fn the_priority_of_the_tag_is_kept_by_tags_and_lost_without() {
     let inner = frame(MacAddr::BROADCAST, host(1), 100, 7);
-    let wan = a.receive(TRUNK, &[tagged(&inner, 0xe000 | 10)]);
-    assert_eq!(b.receive(UPLINK, &wan.on(UPLINK)).0, [(TRUNK, tagged(&inner, 10))]);
+    for (at, expected) in [
+        (At::Vlan(20), tagged(&inner, 0xe000 | 20)),
+        (At::Service(30, None), service_tagged(&inner, 0xe000 | 30)),
+        (At::Service(30, Some(31)), service_tagged(&tagged(&inner, 0xe000 | 31), 0xe000 | 30)),
+        (At::Untagged, inner.clone()),
+    ] {
+        let (mut a, mut b) = pair(&[vlan_stretch(10, 10)], &[Stretch { tunnel: 10, at }], 1472);
+        let wan = a.receive(TRUNK, &[tagged(&inner, 0xe000 | 10)]);
+        assert_eq!(b.receive(UPLINK, &wan.on(UPLINK)).0, [(TRUNK, expected)]);
+    }
+}
+
+#[test]
+fn the_largest_frame_crosses_with_its_priority() {
+    let (mut a, mut b) = pair(&[vlan_stretch(10, 10)], &[vlan_stretch(10, 20)], 1472);
+    let inner = frame(MacAddr::BROADCAST, host(1), 9000, 7);
+    let wan = a.receive(TRUNK, &[tagged(&inner, 0x6000 | 10)]);
+    assert_eq!(b.receive(UPLINK, &wan.on(UPLINK)).0, [(TRUNK, tagged(&inner, 0x6000 | 20))]);
+    assert_eq!((a.other_drops(&[]), b.other_drops(&[])), (vec![], vec![]));
+}
+
+#[test]
+fn a_pair_of_tags_comes_before_its_service_vlan_and_the_rest_keeps_its_tags() {
+    let stretches = |vlan: u16| {
+        [
+            Stretch { tunnel: 10, at: At::Service(100, Some(vlan)) },
+            Stretch { tunnel: 11, at: At::Service(100, None) },
+        ]
+    };
+    let (mut a, mut b) = pair(&stretches(20), &stretches(21), 1472);
+    let inner = frame(MacAddr::BROADCAST, host(1), 100, 7);
+    let mut cross = |bytes: Vec<u8>| {
+        let wan = a.receive(TRUNK, &[bytes]);
+        b.receive(UPLINK, &wan.on(UPLINK)).0
+    };
+    let in_service = |frame: &[u8]| service_tagged(frame, 100);
+    assert_eq!(cross(in_service(&tagged(&inner, 20))), [(TRUNK, in_service(&tagged(&inner, 21)))]);
+    assert_eq!(cross(in_service(&tagged(&inner, 99))), [(TRUNK, in_service(&tagged(&inner, 99)))]);
+    assert_eq!(cross(in_service(&inner)), [(TRUNK, in_service(&inner))]);
+    assert_eq!(cross(service_tagged(&inner, 101)), []);
+    assert_eq!(cross(tagged(&inner, 100)), [], "a customer tag is no service tag");
+    assert_eq!(a.drops(DropReason::UnknownVlan), 2);
 }
 
 #[test]

@@ -34,6 +34,12 @@ impl EtherType {
     pub const fn get(self) -> u16 {
         self.0
     }
+
+    /// Whether a VLAN tag follows, and another type behind it.
+    #[inline]
+    pub fn is_tag(self) -> bool {
+        self == Self::VLAN || self == Self::SERVICE_VLAN
+    }
 }
 
 /// An Ethernet II header.
@@ -61,10 +67,17 @@ pub fn addresses(frame: &[u8]) -> Option<(MacAddr, MacAddr)> {
     Some((header.dst, header.src))
 }
 
-/// The 12-bit VLAN ID of the outer 802.1Q tag of `frame`; `None` when it has none.
-pub fn outer_vlan(frame: &[u8]) -> Option<u16> {
-    let (tag, _) = VlanTag::ref_from_prefix(frame.get(2 * MacAddr::LEN..)?).ok()?;
-    (tag.tpid.get() == EtherType::VLAN.get()).then(|| tag.vid())
+/// The outer tag of `frame`, 802.1Q or 802.1ad; `None` when it has none.
+#[inline]
+pub fn outer_tag(frame: &[u8]) -> Option<VlanTag> {
+    tag_at(frame, 2 * MacAddr::LEN)
+}
+
+/// The tag at this octet of `frame`.
+#[inline]
+pub fn tag_at(frame: &[u8], at: usize) -> Option<VlanTag> {
+    let (tag, _) = VlanTag::read_from_prefix(frame.get(at..)?).ok()?;
+    EtherType::new(tag.tpid.get()).is_tag().then_some(tag)
 }
 
 #[cfg(test)]
@@ -86,14 +99,14 @@ mod tests {
             let mut frame = vec![0; 12];
             frame.extend([0x81, 0]);
             frame.extend(tci.to_be_bytes());
-            prop_assert_eq!(outer_vlan(&frame), Some(tci & 0xfff));
+            prop_assert_eq!(outer_tag(&frame).map(|tag| tag.vid()), Some(tci & 0xfff));
         }
     }
 
     #[test]
     fn a_short_or_untagged_frame_has_no_vlan() {
-        assert_eq!(outer_vlan(&[0; 15]), None);
-        assert_eq!(outer_vlan(&[0; 60]), None);
+        assert_eq!(outer_tag(&[0; 15]), None);
+        assert_eq!(outer_tag(&[0; 60]), None);
         assert_eq!(addresses(&[0; 13]), None);
     }
 }

@@ -3,13 +3,16 @@
 //! Nothing here knows DPDK, sockets or clocks, and nothing panics on what comes from a network.
 #![forbid(unsafe_code)]
 
+pub mod arp;
 pub mod buf;
 pub mod checksum;
 pub mod ethernet;
 pub mod flow;
 pub mod frame;
+pub mod inner;
 pub mod ip;
 pub mod mac;
+pub mod nd;
 mod number;
 pub mod template;
 pub mod tunnel;

@@ -31,6 +31,9 @@ impl MacAddr {
     /// `ff:ff:ff:ff:ff:ff`.
     pub const BROADCAST: Self = Self([0xff; 6]);
 
+    /// Where the loop guard's probes go: a group address of local administration, which bridges flood.
+    pub const LOOP_PROBE: Self = Self([0x03, 0x43, 0x57, 0x4c, 0x47, 0x01]);
+
     /// Whether this is the broadcast address.
     #[inline]
     pub fn is_broadcast(self) -> bool {
@@ -103,6 +106,12 @@ impl MacBits {
     #[inline]
     pub fn is_multicast(self) -> bool {
         self.0 >> 40 & 1 == 1
+    }
+
+    /// Whether it is [`MacAddr::LOOP_PROBE`].
+    #[inline]
+    pub fn is_loop_probe(self) -> bool {
+        self.0 == 0x0343_574c_4701
     }
 
     /// As [`MacAddr::is_zero`].
@@ -198,11 +207,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bits_say_what_octets_say(front: [u8; 14], kind in 0..3u8) {
+        fn bits_say_what_octets_say(front: [u8; 14], kind in 0..4u8) {
             let mut front = front;
             match kind {
                 0 => front[..5].copy_from_slice(&[0x01, 0x80, 0xc2, 0, 0]),
                 1 => front[..12].fill(0),
+                2 => front[..6].copy_from_slice(&MacAddr::LOOP_PROBE.0),
                 _ => {}
             }
             let (dst, src) = MacBits::of_frame(&front).expect("long enough");
@@ -212,6 +222,7 @@ mod tests {
                 prop_assert_eq!(MacBits::from(mac), bits);
                 prop_assert_eq!(bits.is_multicast(), mac.is_multicast());
                 prop_assert_eq!(bits.is_zero(), mac.is_zero());
+                prop_assert_eq!(bits.is_loop_probe(), mac == MacAddr::LOOP_PROBE);
                 prop_assert_eq!(bits.is_link_reserved(), mac.is_link_reserved());
             }
             prop_assert_eq!(&MacBits::to_front(dst, src)[..], &front[..12]);

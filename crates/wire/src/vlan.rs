@@ -29,6 +29,18 @@ impl VlanTag {
         self.tci.get() & 0x0fff
     }
 
+    /// Whether it is a service tag (IEEE 802.1ad).
+    #[inline]
+    pub fn is_service(&self) -> bool {
+        self.tpid.get() == crate::ethernet::EtherType::SERVICE_VLAN.get()
+    }
+
+    /// Priority and drop eligibility as they stand in the tag control information.
+    #[inline]
+    pub fn priority(&self) -> u16 {
+        self.tci.get() & 0xf000
+    }
+
     /// The priority code point, 0 to 7.
     pub fn pcp(&self) -> u8 {
         (self.tci.get() >> 13) as u8

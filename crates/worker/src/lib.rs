@@ -25,6 +25,7 @@ use crossbeam::channel::{Receiver, Sender};
 use dpdk::MbufPool;
 use pipeline::WorkerId;
 use pipeline::command::{Command, Event};
+use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 
 pub use handover::Handover;
@@ -59,6 +60,8 @@ pub struct WorkerParams {
     pub commands: Receiver<Command>,
     /// News for the control thread.
     pub events: Sender<Event>,
+    /// News of the traffic.
+    pub notices: Sender<Notice>,
 }
 
 /// A running worker. Dropping it without [`Worker::stop`] leaves the thread running.

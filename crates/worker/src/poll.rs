@@ -32,6 +32,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         counters,
         commands,
         events,
+        notices,
     } = params;
     pin(id.index, core);
     // Gives the thread an lcore ID, without which it has no mempool cache.
@@ -40,7 +41,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         tracing::warn!(worker = id.index, %error, "runs without a buffer cache");
     }
     let mut tables = Cache::new(tables);
-    let mut engine = Engine::new(pool.clone(), id, max_sessions, events);
+    let mut engine = Engine::new(pool.clone(), id, max_sessions, events, notices);
     let mut idle = Idle::new(idle, &queues, id.count);
     let mut waiting: Vec<ArrayVec<Mbuf, BURST>> = queues.iter().map(|_| ArrayVec::new()).collect();
     let mut burst: ArrayVec<Mbuf, BURST> = ArrayVec::new();

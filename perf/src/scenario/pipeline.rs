@@ -14,7 +14,7 @@ use crate::frames::Size;
 use crate::scenario::aead::Alone;
 use crate::scenario::section::{Section, Taken};
 use crate::schema::{Better, Column, RATIO, Row, Scenario};
-use crate::site::{self, Aead, Attachment, BURST, Shape, Site};
+use crate::site::{self, Aead, Attachment, BURST, Feature, Shape, Site};
 use crate::stats;
 
 /// What one turn takes, with all that is around the measured sections.
@@ -70,7 +70,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Scenario, String> {
         name: "pipeline".into(),
         title: format!(
             "the data path over DPDK mbufs, one core, known unicast, no ports; base: VLAN, WAN MTU 1500, AES-128-GCM \
-             ({}), bursts of 32, 10 MAC addresses, 1 site, 1 segment; clk are TSC ticks a frame",
+             ({}), bursts of 32, 10 MAC addresses, 1 site, 1 segment, MSS clamping on; clk are TSC ticks a frame",
             site::aead().name()
         ),
         columns: columns(),
@@ -92,6 +92,7 @@ fn name(case: &Case) -> String {
         (shape.macs != base.macs, format!("macs-{}", shape.macs)),
         (shape.sites != base.sites, format!("sites-{}", shape.sites)),
         (shape.segments != base.segments, format!("segments-{}", shape.segments)),
+        (shape.feature != base.feature, format!("feature-{}", shape.feature.name())),
     ];
     let names: Vec<String> = differences.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect();
     if names.is_empty() { "base".into() } else { names.join("+") }
@@ -115,6 +116,7 @@ fn cases(extent: Extent) -> Vec<Case> {
     MACS.iter().for_each(|macs| add(shaped(Shape { macs: *macs, ..base })));
     SITES.iter().for_each(|sites| add(shaped(Shape { sites: *sites, ..base })));
     SEGMENTS.iter().for_each(|segments| add(shaped(Shape { segments: *segments, ..base })));
+    Feature::ALL.iter().for_each(|feature| add(shaped(Shape { feature: *feature, ..base })));
     if extent == Extent::Full {
         for at in 0..2 * 2 * 2 * BURSTS.len() * MACS.len() * SITES.len() * SEGMENTS.len() {
             let mut rest = at;
@@ -131,6 +133,7 @@ fn cases(extent: Extent) -> Vec<Case> {
                 macs: MACS[pick(3)],
                 sites: SITES[pick(3)],
                 segments: SEGMENTS[pick(2)],
+                feature: base.feature,
             };
             add(Case { shape, burst: BURSTS[pick(4)] });
         }
@@ -217,7 +220,8 @@ impl Running {
             .label("burst", burst)
             .label("macs", shape.macs)
             .label("sites", shape.sites)
-            .label("segments", shape.segments);
+            .label("segments", shape.segments)
+            .label("feature", shape.feature.name());
         let both: Vec<f64> = self.encrypt.iter().zip(&self.decrypt).map(|(a, b)| a + b).collect();
         let ratio = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a / b).collect();
         row.put("ratio_encrypt", ratio(&self.encrypt, &self.seal));
@@ -283,6 +287,6 @@ mod tests {
         let bursts = BURSTS.iter().filter(|burst| **burst <= BURST).count();
         // `ring` is one case beside the engine that is taken by itself, where that is another.
         let engines = usize::from(site::aead() != Aead::Ring);
-        assert_eq!(all.len(), 2 * 2 * 2 * 3 * 3 * 2 * bursts + engines);
+        assert_eq!(all.len(), 2 * 2 * 2 * 3 * 3 * 2 * bursts + engines + Feature::ALL.len() - 1);
     }
 }

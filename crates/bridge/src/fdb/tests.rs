@@ -42,6 +42,47 @@ fn a_refresh_keeps_an_entry_alive() {
 }
 
 #[test]
+fn limits_keep_new_addresses_out_and_known_ones_in() {
+    let fdb = Fdb::new(100);
+    let lan = Endpoint::Attachment(AttachmentIndex(5));
+    fdb.place(AttachmentIndex(5), 9);
+    let parts = [Part::Session(SessionIndex(0)), Part::Port(9), Part::Segment(SEGMENT)];
+    for (part, most) in parts.into_iter().zip([2, 1, 4]) {
+        fdb.limit(part, Some(most));
+    }
+    assert_eq!([1, 2].map(|n| fdb.learn(SEGMENT, mac(n), session(0), 1)), [Learned::New; 2]);
+    assert_eq!(fdb.learn(SEGMENT, mac(3), session(0), 1), Learned::Full, "of the session");
+    assert_eq!(fdb.learn(SEGMENT, mac(3), lan, 1), Learned::New);
+    assert_eq!(fdb.learn(SEGMENT, mac(1), lan, 1), Learned::Full, "a known one does not move over a limit");
+    assert_eq!(fdb.lookup(SEGMENT, mac(1)), Some(session(0)));
+    assert_eq!(fdb.learn(SEGMENT, mac(1), session(1), 1), Learned::Moved(session(0)));
+    assert_eq!(fdb.learn(SEGMENT, mac(4), session(0), 1), Learned::New, "room again");
+    assert_eq!(fdb.learn(SEGMENT, mac(5), session(7), 1), Learned::Full, "of the segment");
+    assert_eq!(fdb.learn(SegmentIndex(0), mac(5), session(7), 1), Learned::New);
+    assert_eq!(parts.map(|part| fdb.held(part)), [2, 1, 4]);
+    assert_eq!(fdb.flush(|_| true), 5);
+    assert_eq!(parts.map(|part| fdb.held(part)), [0; 3]);
+    fdb.limit(Part::Port(9), None);
+    assert_eq!([1, 2].map(|n| fdb.learn(SEGMENT, mac(n), lan, 1)), [Learned::New; 2]);
+}
+
+#[test]
+fn a_pinned_address_stays_until_it_is_let_go() {
+    let fdb = Fdb::new(100);
+    assert!(!fdb.pin(SEGMENT, mac(1), true));
+    fdb.learn(SEGMENT, mac(1), session(0), 1);
+    assert!(fdb.pin(SEGMENT, mac(1), true));
+    assert_eq!(fdb.learn(SEGMENT, mac(1), session(1), 2), Learned::Pinned(session(0)));
+    assert_eq!(fdb.learn(SEGMENT, mac(1), session(0), 3), Learned::Known);
+    let entry = fdb.entries().next().expect("one");
+    assert_eq!((entry.endpoint, entry.seen, entry.pinned), (session(0), 3, true));
+    assert_eq!(fdb.age(&mut 0, usize::MAX / 2, 304, 300), 1, "it ages like others");
+    fdb.learn(SEGMENT, mac(1), session(0), 400);
+    assert!(fdb.pin(SEGMENT, mac(1), true) && fdb.pin(SEGMENT, mac(1), false));
+    assert_eq!(fdb.learn(SEGMENT, mac(1), session(1), 401), Learned::Moved(session(0)));
+}
+
+#[test]
 fn a_full_database_keeps_what_it_has() {
     let fdb = Fdb::new(50);
     for n in 0..50 {

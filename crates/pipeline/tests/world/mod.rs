@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bridge::{AttachmentIndex, Fdb, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
+use bridge::{AttachmentIndex, Fdb, Policy, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
 use counters::{CoreCounters, DropReason};
 use crossbeam::channel::{Receiver, unbounded};
 use pipeline::command::{Command, Event};
+use pipeline::notice::Notice;
 use pipeline::tables::*;
 use pipeline::{BURST, Engine, Now, Sink, View, WorkerId};
 use record::{Cipher, Engine as AeadEngine, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
@@ -45,6 +46,7 @@ pub struct Stretch {
 pub enum At {
     Untagged,
     Vlan(u16),
+    Service(u16, Option<u16>),
     Vxlan(u32),
 }
 
@@ -55,6 +57,7 @@ pub struct Site {
     pub counters: Arc<CoreCounters>,
     pub engine: Engine<HeapPool>,
     pub events: Receiver<Event>,
+    pub notices: Receiver<Notice>,
     pub now: Duration,
     wan: SocketAddr,
 }
@@ -131,6 +134,7 @@ impl Site {
                         attachments: vec![AttachmentIndex(at as u16)],
                         sessions: vec![SESSION],
                         spoke_to_spoke: true,
+                        policy: Policy::default(),
                     })
                     .collect(),
             ),
@@ -142,12 +146,14 @@ impl Site {
             })],
         };
         let (tell, events) = unbounded();
+        let (notify, notices) = unbounded();
         Self {
             tables,
             fdb: Fdb::new(1024),
             counters: Arc::new(CoreCounters::new(4, 4096, 4)),
-            engine: Engine::new(HeapPool::new(12_000), WorkerId::ALONE, 4, tell),
+            engine: Engine::new(HeapPool::new(12_000), WorkerId::ALONE, 4, tell, notify),
             events,
+            notices,
             now: Duration::from_secs(1),
             wan: wan(id),
         }
@@ -229,7 +235,11 @@ fn trunk(stretches: &[Stretch]) -> TrunkEntry {
         let at = AttachmentIndex(at as u16);
         match stretch.at {
             At::Untagged => entry.untagged = Some(at),
-            At::Vlan(vlan) => vlans.push((VlanId::new(vlan).expect("in range"), at)),
+            At::Vlan(vlan) => vlans.push((vlan_id(vlan), at)),
+            At::Service(outer, None) => entry.services.entry(vlan_id(outer)).or_default().rest = Some(at),
+            At::Service(outer, Some(vlan)) => {
+                entry.services.entry(vlan_id(outer)).or_default().vlans = VlanMap::new([(vlan_id(vlan), at)]);
+            }
             At::Vxlan(vni) => vnis.push((Vni::new(vni).expect("24 bits"), at)),
         }
     }
@@ -237,6 +247,7 @@ fn trunk(stretches: &[Stretch]) -> TrunkEntry {
     if !vnis.is_empty() {
         entry.vtep = Some(Vtep {
             local: LOCAL_VTEP.parse().expect("an address"),
+            group: None,
             udp_port: 4789,
             vnis: vnis.into_iter().collect(),
             remotes: [(REMOTE_VTEP.parse().expect("an address"), RemoteIndex(0))].into_iter().collect(),
@@ -249,10 +260,15 @@ fn trunk(stretches: &[Stretch]) -> TrunkEntry {
 fn attachment(at: u16, stretch: &Stretch) -> AttachmentEntry {
     let encap = match stretch.at {
         At::Untagged => Encap::Untagged,
-        At::Vlan(vlan) => Encap::Vlan(VlanId::new(vlan).expect("in range")),
+        At::Vlan(vlan) => Encap::Vlan(vlan_id(vlan)),
+        At::Service(outer, vlan) => Encap::Service(vlan_id(outer), vlan.map(vlan_id)),
         At::Vxlan(vni) => Encap::Vxlan(Vni::new(vni).expect("24 bits"), vec![RemoteIndex(0)]),
     };
-    AttachmentEntry { segment: SegmentIndex(at), port: TRUNK, encap }
+    AttachmentEntry { segment: SegmentIndex(at), port: TRUNK, encap, state: AttachmentState::Forwarding }
+}
+
+fn vlan_id(raw: u16) -> VlanId {
+    VlanId::new(raw).expect("in range")
 }
 
 /// An Ethernet frame with `payload` octets of a recognisable pattern.
@@ -265,6 +281,11 @@ pub fn frame(dst: MacAddr, src: MacAddr, payload: usize, seed: u8) -> Vec<u8> {
 /// `frame` with an 802.1Q tag.
 pub fn tagged(frame: &[u8], tci: u16) -> Vec<u8> {
     [&frame[..12], &[0x81, 0x00], &tci.to_be_bytes(), &frame[12..]].concat()
+}
+
+/// `frame` with an 802.1ad tag.
+pub fn service_tagged(frame: &[u8], tci: u16) -> Vec<u8> {
+    [&frame[..12], &[0x88, 0xa8], &tci.to_be_bytes(), &frame[12..]].concat()
 }
 
 /// A host's MAC address.

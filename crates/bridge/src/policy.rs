@@ -1,0 +1,78 @@
+//! What a segment does beside forwarding.
+
+use std::sync::Arc;
+
+use crate::egress::EgressFilter;
+use crate::storm::StormControl;
+
+/// The special treatment that a segment asks for. What is off costs nothing: a frame carries the [`Checks`] of its segment,
+/// which are in a register already, and a test of one bit is all that is done for it.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Largest IP packet that a TCP handshake through a session may announce room for, by its maximum segment size; 0: as it likes.
+    pub clamp: u16,
+    /// Whether unicast to an unknown address is dropped and not flooded.
+    pub block_unknown: bool,
+    /// How many flooded frames a second each side may send.
+    pub storm: Option<Arc<StormControl>>,
+    /// What keeps each site's gateway to itself.
+    pub egress: Option<EgressFilter>,
+    /// What the control thread wants to see of ARP and neighbour discovery.
+    pub neighbours: Neighbours,
+}
+
+/// What the control thread sees of ARP and neighbour discovery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Neighbours {
+    /// Nothing.
+    #[default]
+    Unseen,
+    /// A copy of each.
+    Watched,
+    /// A copy of each; and who asks everybody is held back, for the control thread to answer or to pass on.
+    Answered,
+}
+
+/// What is to be looked at in the frames of a segment, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checks(u8);
+
+impl Checks {
+    /// Clamp the maximum segment size.
+    pub const CLAMP: Self = Self(1);
+    /// Limit storms.
+    pub const STORM: Self = Self(2);
+    /// Filter what would reach a gateway through the tunnel.
+    pub const EGRESS: Self = Self(4);
+    /// Drop unknown unicast.
+    pub const BLOCK_UNKNOWN: Self = Self(8);
+    /// Show ARP and neighbour discovery to the control thread.
+    pub const NEIGHBOURS: Self = Self(16);
+
+    /// Whether any of `wanted` is on.
+    #[inline]
+    pub fn any(self, wanted: Self) -> bool {
+        self.0 & wanted.0 != 0
+    }
+
+    /// These and `more`.
+    pub const fn and(self, more: Self) -> Self {
+        Self(self.0 | more.0)
+    }
+
+    fn when(self, on: bool) -> Self {
+        if on { self } else { Self(0) }
+    }
+}
+
+impl Policy {
+    /// Its checks.
+    pub fn checks(&self) -> Checks {
+        Checks::CLAMP
+            .when(self.clamp > 0)
+            .and(Checks::STORM.when(self.storm.is_some()))
+            .and(Checks::EGRESS.when(self.egress.is_some()))
+            .and(Checks::BLOCK_UNKNOWN.when(self.block_unknown))
+            .and(Checks::NEIGHBOURS.when(self.neighbours != Neighbours::Unseen))
+    }
+}

@@ -1,0 +1,126 @@
+//! What a segment's policy wants looked at beside forwarding. Nothing here runs for a frame whose segment asks for none of it.
+
+use arrayvec::ArrayVec;
+use bridge::{Checks, Endpoint, Flooded, Neighbours, Policy, SessionIndex};
+use counters::DropReason;
+use wire::arp::ArpPacket;
+use wire::buf::{BufPool, PacketBuf};
+use wire::ethernet::EtherType;
+use wire::inner::inner;
+use wire::mac::{MacAddr, MacBits};
+use wire::nd::{Message, NdPacket};
+
+use crate::frame::{Body, Meta};
+use crate::mss::{self, Clamped};
+use crate::notice::{Notice, Seen};
+use crate::{Engine, View};
+
+impl<P: BufPool> Engine<P> {
+    /// Looks at a frame that enters its segment. An error says why it goes no further.
+    #[cold]
+    pub(crate) fn inspect(&mut self, view: View<'_>, meta: &Meta, rest: &[u8]) -> Result<(), DropReason> {
+        if let Endpoint::Session(session) = meta.from.get() {
+            if meta.checks.any(Checks::EGRESS) && stays(view, meta, session, rest) {
+                return Err(DropReason::EgressFiltered);
+            }
+        }
+        if meta.dst.is_multicast() {
+            let broadcast = meta.dst == MacBits::from(MacAddr::BROADCAST);
+            let kind = if broadcast { Flooded::Broadcast } else { Flooded::Multicast };
+            if !storm_allows(view, meta, kind) {
+                return Err(DropReason::StormLimited);
+            }
+        }
+        if meta.checks.any(Checks::NEIGHBOURS) && self.held_back(view, meta, rest) {
+            return Err(DropReason::NeighbourHeld);
+        }
+        Ok(())
+    }
+
+    /// Shows ARP and neighbour discovery to the control thread. True: the frame is its to answer or to pass on.
+    fn held_back(&mut self, view: View<'_>, meta: &Meta, rest: &[u8]) -> bool {
+        let Some(asks) = asks_everybody(meta, rest) else { return false };
+        let answered = policy(view, meta).is_some_and(|policy| policy.neighbours == Neighbours::Answered);
+        let held = asks && answered;
+        // What cannot be told goes on as if nobody looked: suppression saves traffic, it is nothing to rely on.
+        self.show(view, meta, rest, !held) && held
+    }
+
+    /// Gives a copy of a frame to the control thread. False: it has no time.
+    pub(crate) fn show(&mut self, view: View<'_>, meta: &Meta, rest: &[u8], forwarded: bool) -> bool {
+        let seen = Seen {
+            segment: meta.segment,
+            from: meta.from.get(),
+            dst: meta.dst.into(),
+            src: meta.src.into(),
+            rest: rest.iter().copied().take(crate::notice::MAX_NOTICE).collect::<ArrayVec<_, _>>(),
+            forwarded,
+        };
+        let told = self.notices.try_send(Notice::Frame(seen)).is_ok();
+        if !told {
+            view.dropped(DropReason::NoticeQueueFull);
+        }
+        told
+    }
+}
+
+/// Whether a frame is ARP or neighbour discovery, and if so whether it asks everybody where somebody is.
+fn asks_everybody(meta: &Meta, rest: &[u8]) -> Option<bool> {
+    let found = inner(rest)?;
+    let packet = rest.get(found.start..)?;
+    match found.ethertype {
+        EtherType::ARP => {
+            let arp = ArpPacket::parse(packet)?;
+            let asks = arp.operation.get() == ArpPacket::REQUEST && arp.sender() != arp.target();
+            Some(asks && meta.dst.is_multicast())
+        }
+        EtherType::IPV6 => {
+            let nd = NdPacket::parse(packet)?;
+            // Without a source it is a test for duplicates, which the owner has to hear (RFC 4862 5.4).
+            let asks = matches!(nd.message, Message::Solicitation { .. }) && !nd.source.is_unspecified();
+            Some(asks && meta.dst.is_multicast())
+        }
+        _ => None,
+    }
+}
+
+fn policy<'a>(view: View<'a>, meta: &Meta) -> Option<&'a Policy> {
+    view.tables.segments.get(meta.segment).map(|segment| &segment.policy)
+}
+
+/// Whether the egress filter keeps a frame from crossing a session.
+#[cold]
+pub(crate) fn stays(view: View<'_>, meta: &Meta, session: SessionIndex, rest: &[u8]) -> bool {
+    let filter = policy(view, meta).and_then(|policy| policy.egress.as_ref());
+    filter.is_some_and(|filter| filter.stops(session, meta.dst, meta.src, rest))
+}
+
+/// Whether storm control lets a frame that is to be flooded pass.
+#[cold]
+pub(crate) fn storm_allows(view: View<'_>, meta: &Meta, kind: Flooded) -> bool {
+    let control = policy(view, meta).and_then(|policy| policy.storm.as_ref());
+    control.is_none_or(|control| control.allows(meta.from, kind, view.now.0))
+}
+
+/// Clamps the maximum segment size of a handshake that enters the tunnel here. A frame that comes through a session was looked at by the
+/// other end.
+#[inline]
+pub(crate) fn clamp<B: PacketBuf>(view: View<'_>, meta: &Meta, body: &mut Body<'_, B>) {
+    if !meta.checks.any(Checks::CLAMP) {
+        return;
+    }
+    let Body::Own(buf) = body else { return };
+    if meta.from.is_session() {
+        return;
+    }
+    let Some(segment) = view.tables.segments.get(meta.segment) else { return };
+    let clamped = mss::clamp(buf.data_mut(), segment.policy.clamp);
+    if let (Some(clamped), Some(counters)) =
+        (clamped, view.counters.segments.get(usize::from(meta.segment.0)))
+    {
+        match clamped {
+            Clamped::Adjusted => counters.mss.adjusted.add(1),
+            Clamped::Ignored => counters.mss.ignored.add(1),
+        }
+    }
+}
