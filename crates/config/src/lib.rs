@@ -5,19 +5,24 @@
 //! exist, does the key fit the certificate) is checked by those who use it.
 #![forbid(unsafe_code)]
 
+mod attachments;
+mod gateway;
 mod mode;
 mod ports;
 mod reader;
 mod segments;
+mod sub_interfaces;
 mod system;
 
 use std::fs;
 use std::path::Path;
 
+pub use attachments::{Attachment, Encap};
+pub use gateway::{Gateway, Route};
 pub use mode::{Cipher, Client, Mode, Password, Server, Site, Trust};
 pub use ports::{Device, Port, Role, Vtep};
 pub use reader::{Errors, Fault};
-pub use segments::{Attachment, Encap, Segment};
+pub use segments::{Segment, StormLimits};
 pub use system::{Aead, Idle, LogFormat, System};
 
 use reader::{Document, Table};

@@ -1,13 +1,13 @@
 //! `[server]` or `[client]`: the tunnel's side.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::reader::Table;
-use crate::segments::Segment;
+use crate::segments::{self, Segment};
 
 /// Server or client.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ pub struct Site {
     pub segments: Vec<usize>,
     /// Whether it may connect.
     pub enabled: bool,
+    /// Most addresses that are learned behind it.
+    pub max_macs: Option<u32>,
+    /// Gateway addresses that it resolves and routes by itself, beside those that every site does: the segment's position and the
+    /// address.
+    pub egress: Vec<(usize, IpAddr)>,
 }
 
 /// A spoke.
@@ -171,7 +176,8 @@ fn site(table: &Table<'_>, segments: &[Segment]) -> Option<Site> {
         }
     }
     let enabled = table.boolean("enabled").unwrap_or(true);
-    let joined = match table.strings("segments") {
+    let max_macs = segments::max_macs(table);
+    let joined: Vec<usize> = match table.strings("segments") {
         None => (0..segments.len()).collect(),
         Some(names) => names
             .iter()
@@ -184,8 +190,31 @@ fn site(table: &Table<'_>, segments: &[Segment]) -> Option<Site> {
             })
             .collect(),
     };
+    let egress = egress(table, segments, &joined);
     let user = user?;
-    Some(Site { user, description, verifier: verifier?.value, segments: joined, enabled })
+    Some(Site { user, description, verifier: verifier?.value, segments: joined, enabled, max_macs, egress })
+}
+
+/// The gateway addresses that a site keeps to itself, each with the segment that it belongs to.
+fn egress(table: &Table<'_>, segments: &[Segment], joined: &[usize]) -> Vec<(usize, IpAddr)> {
+    let mut kept = Vec::new();
+    for address in table.parsed_list::<IpAddr>("egress").unwrap_or_default() {
+        let of =
+            |at: &&usize| segments[**at].gateway.as_ref().is_some_and(|gateway| gateway.has(address.value));
+        match joined.iter().find(of) {
+            Some(at) => kept.push((*at, address.value)),
+            None => table.fault(
+                Some(address.at),
+                "egress",
+                format!(
+                    "{} is a gateway address of none of the site's segments: egress optimization needs a gateway at this \
+                     site too; add it to the segment's gateway.addresses, or drop it here",
+                    address.value
+                ),
+            ),
+        }
+    }
+    kept
 }
 
 /// The name is part of the key derivation with a length of one octet (protocol 3).

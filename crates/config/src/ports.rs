@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::reader::Table;
+use crate::segments;
+use crate::sub_interfaces::{self, SubInterface};
 
 /// A port of the appliance.
 #[derive(Clone, Debug)]
@@ -21,6 +23,9 @@ pub struct Port {
     pub mtu: u16,
     /// The VXLAN tunnel end point on it.
     pub vtep: Option<Vtep>,
+    /// Most addresses that are learned on it.
+    pub max_macs: Option<u32>,
+    pub(crate) sub_interfaces: Vec<SubInterface>,
 }
 
 /// What a port is for.
@@ -50,8 +55,10 @@ pub enum Device {
 pub struct Vtep {
     /// Our address.
     pub local: IpAddr,
-    /// The other VTEPs.
+    /// The other VTEPs. Flooded frames go to each of them, unless there is a group.
     pub remotes: Vec<IpAddr>,
+    /// The multicast group that flooded frames go to and come from.
+    pub group: Option<IpAddr>,
     /// Whether VTEPs that send to us are learned.
     pub learn: bool,
     /// UDP port, at both ends.
@@ -121,7 +128,12 @@ fn port(table: &Table<'_>) -> Option<Port> {
     let mtu = table.number("mtu", 1280..=9600).map_or(DEFAULT_MTU, |found| found.value) as u16;
     let vtep_table = table.table_or_empty("vtep");
     let vtep = if vtep_table.is_present() { vtep(&vtep_table) } else { None };
+    let max_macs = segments::max_macs(table);
+    let sub_interfaces = sub_interfaces::read(table);
     let (name, role, device) = (name?.value, role?, device?);
+    if role == Role::Uplink && !sub_interfaces.is_empty() {
+        table.fault(None, "sub_interfaces", "an uplink port has none: they belong on a trunk port");
+    }
     let interface = interface.or_else(|| match &device {
         Device::AfPacket(interface) | Device::Kernel(interface) => Some(interface.clone()),
         Device::Vdev(text) => text.split(',').find_map(|part| part.strip_prefix("iface=")).map(Into::into),
@@ -137,7 +149,7 @@ fn port(table: &Table<'_>) -> Option<Port> {
             "is missing: the Linux interface that has this port's IP address, from which routes and neighbours are read",
         );
     }
-    Some(Port { name, role, device, interface, mtu, vtep })
+    Some(Port { name, role, device, interface, mtu, vtep, max_macs, sub_interfaces })
 }
 
 fn device(text: &str) -> Option<Device> {
@@ -162,8 +174,21 @@ fn vtep(table: &Table<'_>) -> Option<Vtep> {
     let remotes = table.parsed_list::<IpAddr>("remotes").unwrap_or_default();
     let learn = table.boolean("learn").unwrap_or(true);
     let udp_port = table.number("udp_port", 1..=65_535).map_or(4789, |found| found.value) as u16;
+    let group = table.parsed::<IpAddr>("group");
     table.finish();
     let local = local?.value;
+    if let Some(group) = &group {
+        let problem = if !group.value.is_multicast() {
+            format!("{} is no multicast address: other VTEPs belong in remotes", group.value)
+        } else if group.value.is_ipv4() != local.is_ipv4() {
+            format!("{} is not of the family of {local}", group.value)
+        } else {
+            String::new()
+        };
+        if !problem.is_empty() {
+            table.fault(Some(group.at), "group", problem);
+        }
+    }
     for remote in &remotes {
         if remote.value.is_ipv4() != local.is_ipv4() {
             table.fault(
@@ -173,8 +198,13 @@ fn vtep(table: &Table<'_>) -> Option<Vtep> {
             );
         }
     }
-    if remotes.is_empty() && !learn {
-        table.fault(None, "remotes", "is empty and learn is false: no frame could ever leave by this VTEP");
+    if remotes.is_empty() && !learn && group.is_none() {
+        table.fault(
+            None,
+            "remotes",
+            "is empty, learn is false and there is no group: no frame could ever leave by this VTEP",
+        );
     }
-    Some(Vtep { local, remotes: remotes.into_iter().map(|found| found.value).collect(), learn, udp_port })
+    let remotes = remotes.into_iter().map(|found| found.value).collect();
+    Some(Vtep { local, remotes, group: group.map(|group| group.value), learn, udp_port })
 }

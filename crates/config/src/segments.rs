@@ -1,13 +1,17 @@
-//! `[[segment]]`: what is stretched, and where it meets the ports.
+//! `[[segment]]`: what is stretched.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use wire::tunnel::TunnelId;
-use wire::vlan::VlanId;
-use wire::vxlan::Vni;
 
-use crate::ports::{Port, Role};
+use crate::attachments::{self, Attachment, Encap};
+use crate::gateway::{self, Gateway};
+use crate::ports::Port;
 use crate::reader::Table;
+
+/// Most frames a second that storm control counts to.
+const MAX_RATE: u64 = 100_000_000;
 
 /// One stretched L2 network.
 #[derive(Clone, Debug)]
@@ -24,41 +28,64 @@ pub struct Segment {
     pub enabled: bool,
     /// Where it meets the ports.
     pub attachments: Vec<Attachment>,
+    /// Whether TCP handshakes through the tunnel are made to fit.
+    pub mss_clamp: bool,
+    /// Whether unicast to an unknown address is dropped and not flooded.
+    pub block_unknown: bool,
+    /// Most addresses that are learned in it.
+    pub max_macs: Option<u32>,
+    /// How much of what is flooded each side may send.
+    pub storm: Option<StormLimits>,
+    /// The appliance's own addresses in it.
+    pub gateway: Option<Gateway>,
 }
 
-/// Where a segment meets a port.
-#[derive(Clone, Debug)]
-pub struct Attachment {
-    /// The port's position in the configuration.
-    pub port: usize,
-    /// How frames look there.
-    pub encap: Encap,
+/// Frames a second that each side of a segment may send; 0: as many as it likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StormLimits {
+    /// To the broadcast address.
+    pub broadcast: u32,
+    /// To group addresses.
+    pub multicast: u32,
+    /// To addresses that are not known.
+    pub unknown_unicast: u32,
 }
 
-/// How an attachment's frames look on its port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Encap {
-    /// As they are.
-    Untagged,
-    /// With an 802.1Q tag.
-    Vlan(VlanId),
-    /// In VXLAN.
-    Vxlan(Vni),
-}
-
-impl std::fmt::Display for Encap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Untagged => f.write_str("untagged"),
-            Self::Vlan(vlan) => write!(f, "VLAN {vlan}"),
-            Self::Vxlan(vni) => write!(f, "VNI {vni}"),
+impl Segment {
+    /// One with a name and a tunnel ID, and nothing special about it.
+    fn plain(name: String, tunnel_id: TunnelId, mtu: u16) -> Self {
+        Self {
+            name,
+            tunnel_id,
+            mtu,
+            spoke_to_spoke: true,
+            enabled: true,
+            attachments: Vec::new(),
+            mss_clamp: true,
+            block_unknown: false,
+            max_macs: None,
+            storm: None,
+            gateway: None,
         }
     }
 }
 
+/// What is spoken for already, and by which segment.
+#[derive(Default)]
+struct Taken {
+    attachments: HashMap<(usize, Encap), String>,
+    addresses: HashMap<IpAddr, String>,
+    interfaces: HashMap<String, String>,
+}
+
 pub(crate) fn read(root: &Table<'_>, ports: &[Port]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
-    let mut taken: HashMap<(usize, Encap), String> = HashMap::new();
+    let mut taken = Taken::default();
+    for port in ports {
+        taken
+            .interfaces
+            .extend(port.interface.iter().map(|name| (name.clone(), format!("port {:?}", port.name))));
+    }
     for table in root.tables("segment") {
         let found = segment(&table, ports, &mut taken);
         table.finish();
@@ -75,36 +102,24 @@ pub(crate) fn read(root: &Table<'_>, ports: &[Port]) -> Vec<Segment> {
         }
         segments.push(segment);
     }
+    sub_interfaces(root, ports, &mut segments, &mut taken);
     segments
 }
 
-fn segment(
-    table: &Table<'_>,
-    ports: &[Port],
-    taken: &mut HashMap<(usize, Encap), String>,
-) -> Option<Segment> {
+fn segment(table: &Table<'_>, ports: &[Port], taken: &mut Taken) -> Option<Segment> {
     let name = table.required("name", table.string("name"));
     let range = u64::from(TunnelId::MIN)..=u64::from(TunnelId::MAX);
     let tunnel_id = table.required("tunnel_id", table.number("tunnel_id", range));
+    let tunnel_id = tunnel_id.and_then(|found| TunnelId::new(found.value as u16));
     let mtu = table.number("mtu", 68..=9500);
-    let spoke_to_spoke = table.boolean("spoke_to_spoke").unwrap_or(true);
-    let enabled = table.boolean("enabled").unwrap_or(true);
     let label =
         name.as_ref().map_or_else(|| "another segment".into(), |name| format!("segment {:?}", name.value));
     let mut attachments = Vec::new();
     let mut fits = 9500;
     for attached in table.tables("attachment") {
-        if let Some(attachment) = attachment(&attached, ports) {
-            let key = (attachment.port, attachment.encap);
-            if let Some(other) = taken.insert(key, label.clone()) {
-                let port = &ports[attachment.port].name;
-                attached.fault(
-                    None,
-                    "",
-                    format!("{} on port {port:?} belongs to {other} already", attachment.encap),
-                );
-            }
-            fits = fits.min(largest_mtu(&ports[attachment.port], attachment.encap));
+        if let Some(attachment) = attachments::read(&attached, ports) {
+            take(&attached, ports, attachment, &label, taken);
+            fits = fits.min(attachments::largest_mtu(&ports[attachment.port], attachment.encap));
             attachments.push(attachment);
         }
         attached.finish();
@@ -121,60 +136,108 @@ fn segment(
             );
         }
     }
-    let tunnel_id = TunnelId::new(tunnel_id?.value as u16)?;
+    let gateway = gateway::read(table, tunnel_id);
+    if let Some(gateway) = &gateway {
+        take_gateway(table, gateway, &label, taken);
+    }
+    let mss_clamp = table.boolean("mss_clamp").unwrap_or(true);
+    let block_unknown = block_unknown(table);
+    let max_macs = max_macs(table);
+    let storm = storm(table);
+    let spoke_to_spoke = table.boolean("spoke_to_spoke").unwrap_or(true);
+    let enabled = table.boolean("enabled").unwrap_or(true);
     let mtu = mtu.map_or(fits.min(1500), |mtu| mtu.value as u16);
-    Some(Segment { name: name?.value, tunnel_id, mtu, spoke_to_spoke, enabled, attachments })
+    Some(Segment {
+        spoke_to_spoke,
+        enabled,
+        attachments,
+        mss_clamp,
+        block_unknown,
+        max_macs,
+        storm,
+        gateway,
+        ..Segment::plain(name?.value, tunnel_id?, mtu)
+    })
 }
 
-/// The MTU of a segment that the port can carry. A VLAN tag is not part of a port's MTU.
-fn largest_mtu(port: &Port, encap: Encap) -> u16 {
-    match (encap, &port.vtep) {
-        (Encap::Vxlan(_), Some(vtep)) => port.mtu - Port::vxlan_overhead(vtep.local),
-        _ => port.mtu,
-    }
+/// `max_macs`, of a segment, a port or a site.
+pub(crate) fn max_macs(table: &Table<'_>) -> Option<u32> {
+    table.number("max_macs", 1..=4 << 20).map(|found| found.value as u32)
 }
 
-fn attachment(table: &Table<'_>, ports: &[Port]) -> Option<Attachment> {
-    let port = table.required("port", table.string("port"));
-    let vlan = table.number("vlan", u64::from(VlanId::MIN)..=u64::from(VlanId::MAX));
-    let vni = table.number("vni", u64::from(Vni::MIN)..=u64::from(Vni::MAX));
-    let untagged = table.boolean("untagged");
-    // What cannot be read has been told already.
-    let unread = |key, read: bool| table.has(key) && !read;
-    let told = unread("vlan", vlan.is_some())
-        || unread("vni", vni.is_some())
-        || unread("untagged", untagged.is_some());
-    let encaps: Vec<Encap> = [
-        vlan.and_then(|found| VlanId::new(found.value as u16)).map(Encap::Vlan),
-        vni.and_then(|found| Vni::new(found.value as u32)).map(Encap::Vxlan),
-        untagged.filter(|untagged| *untagged).map(|_| Encap::Untagged),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let port = port?;
-    let Some(index) = ports.iter().position(|candidate| candidate.name == port.value) else {
-        let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
-        table.fault(
-            Some(port.at),
-            "port",
-            format!("there is no (good) port {:?}; there are: {}", port.value, names.join(", ")),
-        );
-        return None;
-    };
-    if ports[index].role != Role::Trunk {
-        table.fault(Some(port.at), "port", format!("port {:?} is no trunk port", port.value));
-        return None;
-    }
-    let [encap] = encaps[..] else {
-        if !told {
-            table.fault(None, "", "needs exactly one of vlan = ID, vni = ID and untagged = true");
+fn block_unknown(table: &Table<'_>) -> bool {
+    let Some(found) = table.string("unknown_unicast") else { return false };
+    match found.value.as_str() {
+        "flood" => false,
+        "drop" => true,
+        other => {
+            let problem = format!("{other:?} is neither \"flood\" nor \"drop\"");
+            table.fault(Some(found.at), "unknown_unicast", problem);
+            false
         }
-        return None;
-    };
-    if matches!(encap, Encap::Vxlan(_)) && ports[index].vtep.is_none() {
-        table.fault(None, "vni", format!("port {:?} has no [port.vtep]", port.value));
-        return None;
     }
-    Some(Attachment { port: index, encap })
+}
+
+fn storm(segment: &Table<'_>) -> Option<StormLimits> {
+    let table = segment.table_or_empty("storm_control");
+    let rate = |key| table.number(key, 0..=MAX_RATE).map_or(0, |found| found.value as u32);
+    let limits = StormLimits {
+        broadcast: rate("broadcast"),
+        multicast: rate("multicast"),
+        unknown_unicast: rate("unknown_unicast"),
+    };
+    table.finish();
+    table.is_present().then_some(limits)
+}
+
+fn take(table: &Table<'_>, ports: &[Port], attachment: Attachment, label: &str, taken: &mut Taken) {
+    if let Some(other) = taken.attachments.insert((attachment.port, attachment.encap), label.into()) {
+        let port = &ports[attachment.port].name;
+        table.fault(None, "", format!("{} on port {port:?} belongs to {other} already", attachment.encap));
+    }
+}
+
+fn take_gateway(table: &Table<'_>, gateway: &Gateway, label: &str, taken: &mut Taken) {
+    for address in &gateway.addresses {
+        if let Some(other) =
+            taken.addresses.insert(address.addr(), label.into()).filter(|other| other != label)
+        {
+            let problem = format!("{} is the gateway of {other} already", address.addr());
+            table.fault(None, "gateway.addresses", problem);
+        }
+    }
+    if let Some(other) = taken.interfaces.insert(gateway.interface.clone(), label.into()) {
+        let problem = format!("{:?} is the interface of {other} already", gateway.interface);
+        table.fault(None, "gateway.interface", problem);
+    }
+}
+
+/// Segments in NSX's notation: each is attached to the segment with its tunnel ID, which is made if there is none.
+fn sub_interfaces(root: &Table<'_>, ports: &[Port], segments: &mut Vec<Segment>, taken: &mut Taken) {
+    for (at, port) in ports.iter().enumerate() {
+        for sub in &port.sub_interfaces {
+            let attachment = Attachment { port: at, encap: sub.encap };
+            let label = format!("the sub-interface with tunnel ID {}", sub.tunnel_id);
+            if let Some(other) = taken.attachments.insert((at, sub.encap), label) {
+                let problem = format!("{} on port {:?} belongs to {other} already", sub.encap, port.name);
+                root.fault(Some(sub.at), "port.sub_interfaces", problem);
+            }
+            if let Some(segment) = segments.iter_mut().find(|segment| segment.tunnel_id == sub.tunnel_id) {
+                segment.attachments.push(attachment);
+                segment.mtu = segment.mtu.min(port.mtu);
+                continue;
+            }
+            let name = match sub.encap {
+                Encap::Vlan(vlan) => format!("vlan-{vlan}"),
+                _ => "untagged".into(),
+            };
+            let name = match segments.iter().any(|segment| segment.name == name) {
+                true => format!("{}-{name}", port.name),
+                false => name,
+            };
+            let mut segment = Segment::plain(name, sub.tunnel_id, port.mtu.min(1500));
+            segment.attachments.push(attachment);
+            segments.push(segment);
+        }
+    }
 }
