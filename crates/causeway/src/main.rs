@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)] // this is what a command is for
 
 mod cert;
+mod gateways;
 mod logging;
 mod passwd;
 mod ports;
@@ -43,6 +44,12 @@ enum Command {
     Cert(cert::Command),
     /// Read a password and print its verifier, for [[server.site]] verifier = "...".
     Passwd,
+    /// Put the changed configuration in force on the running appliance, as SIGHUP does. What did not change goes on undisturbed.
+    Reload {
+        /// The appliance's socket.
+        #[arg(long, default_value = "/run/causeway.sock")]
+        socket: PathBuf,
+    },
     /// Ask the running appliance: service l2vpn, ports, segments, mac-table, counters.
     Show {
         /// What to show.
@@ -71,6 +78,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => run::check(&config),
         Command::Cert(command) => cert::run(&command),
+        Command::Reload { socket } => show::reload(&socket),
         Command::Passwd => passwd::run(),
         Command::Show { words, json, socket } => show::run(&words, json, &socket),
     };

@@ -11,7 +11,7 @@ use kernelport::{KernelPort, Options, Spread};
 use pipeline::BURST;
 use pipeline::tables::PortIndex;
 use wire::mac::MacAddr;
-use worker::{PortQueues, Queues};
+use worker::{Pace, PortQueues, Queues};
 
 use crate::Failure;
 
@@ -66,7 +66,7 @@ pub(crate) fn open(eal: &Eal, pool: &MbufPool, config: &Config, workers: usize) 
             }
         };
         for (worker, queues) in opened.queues.iter_mut().zip(queues) {
-            worker.push(PortQueues { port: PortIndex(at as u8), queues });
+            worker.push(PortQueues { port: PortIndex(at as u8), queues, pace: Pace::Always });
         }
         let state = open.state();
         tracing::info!(port = port.name, device = port.device.name(), %mac, mtu = port.mtu, link = state.up, "port started");

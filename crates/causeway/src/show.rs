@@ -9,7 +9,23 @@ use crate::Failure;
 
 pub(crate) fn run(words: &[String], as_json: bool, socket: &Path) -> Result<(), Failure> {
     let words = words.join(" ");
-    let answer = control::ask(socket, &words).map_err(|error| {
+    let answer = ask(socket, &words)?;
+    if as_json {
+        println!("{answer:#}");
+    } else {
+        print!("{}", layout(&words, &answer));
+    }
+    Ok(())
+}
+
+/// `causeway reload`.
+pub(crate) fn reload(socket: &Path) -> Result<(), Failure> {
+    println!("{}", text(&ask(socket, "reload")?["done"]));
+    Ok(())
+}
+
+fn ask(socket: &Path, words: &str) -> Result<Value, Failure> {
+    let answer = control::ask(socket, words).map_err(|error| {
         let hint = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => " (is the appliance running? see --socket)",
             _ => "",
@@ -19,12 +35,7 @@ pub(crate) fn run(words: &[String], as_json: bool, socket: &Path) -> Result<(), 
     if let Some(error) = answer["error"].as_str() {
         return Err(Failure(error.into()));
     }
-    if as_json {
-        println!("{answer:#}");
-    } else {
-        print!("{}", layout(&words, &answer));
-    }
-    Ok(())
+    Ok(answer)
 }
 
 fn layout(words: &str, answer: &Value) -> String {

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bridge::Fdb;
+use bridge::{Fdb, MAX_PORTS, MAX_SEGMENTS};
 use config::{Config, Device, Idle};
 use control::clock::Clock;
-use control::{PortInfo, PortState, session_count};
+use control::{HostPorts, PortInfo, PortState, session_places};
 use counters::{CoreCounters, Counters};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use dpdk::{Eal, EalConfig, MbufPool, vdev};
@@ -19,6 +19,7 @@ use pipeline::tables::Tables;
 use worker::{Handover, IdlePolicy, Worker, WorkerParams};
 
 use crate::Failure;
+use crate::gateways::GatewayPorts;
 use crate::ports::{self, AROUND, OpenPort, Opened};
 
 /// Orders and news that wait at one time.
@@ -46,6 +47,7 @@ pub(crate) struct Controls {
     pub(crate) events: Receiver<Event>,
     pub(crate) notices: Receiver<Notice>,
     pub(crate) port_states: Box<dyn Fn() -> Vec<PortState>>,
+    pub(crate) host_ports: Box<dyn HostPorts>,
 }
 
 pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Controls), Failure> {
@@ -61,19 +63,20 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
     let pool = pool(&eal, config)?;
     let count = config.system.workers.len();
     let Opened { ports, infos, queues } = ports::open(&eal, &pool, config, count)?;
-    let sessions = session_count(config);
-    let cores: Vec<_> = (0..count)
-        .map(|_| Arc::new(CoreCounters::new(ports.len(), config.segments.len(), sessions)))
-        .collect();
+    let sessions = session_places(config);
+    let cores: Vec<_> =
+        (0..count).map(|_| Arc::new(CoreCounters::new(MAX_PORTS, MAX_SEGMENTS, sessions))).collect();
     let tables = Arc::new(ArcSwap::from_pointee(Tables::default()));
     let fdb = Arc::new(Fdb::new(config.system.max_macs));
     let handover = Arc::new(Handover::new(count));
     let (worker_events, events) = bounded(QUEUE);
     let (worker_notices, notices) = bounded(NOTICES);
-    let (mut commands, mut workers) = (Vec::new(), Vec::new());
+    let (mut commands, mut workers, mut port_changes) = (Vec::new(), Vec::new(), Vec::new());
     for (index, queues) in queues.into_iter().enumerate() {
         let (sender, worker_commands) = bounded(QUEUE);
         commands.push(sender);
+        let (change, worker_changes) = bounded(QUEUE);
+        port_changes.push(change);
         workers.push(Worker::start(WorkerParams {
             id: WorkerId { index, count },
             handover: Arc::clone(&handover),
@@ -84,6 +87,7 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
             },
             start: clock.origin(),
             queues,
+            port_changes: worker_changes,
             pool: pool.clone(),
             max_sessions: sessions,
             tables: Arc::clone(&tables),
@@ -94,8 +98,10 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
             notices: worker_notices.clone(),
         })?);
     }
+    let gateways = GatewayPorts::new(port_changes);
     let ports = Rc::new(RefCell::new(ports));
-    let shown = Rc::clone(&ports);
+    let (shown, shown_gateways) = (Rc::clone(&ports), gateways.clone());
+    let first_gateway = infos.len();
     let controls = Controls {
         ports: infos,
         tables,
@@ -104,7 +110,12 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
         commands,
         events,
         notices,
-        port_states: Box::new(move || shown.borrow().iter().map(OpenPort::state).collect()),
+        port_states: Box::new(move || {
+            let mut states: Vec<PortState> = shown.borrow().iter().map(OpenPort::state).collect();
+            shown_gateways.add_states(first_gateway, &mut states);
+            states
+        }),
+        host_ports: Box::new(gateways),
     };
     Ok((DataPlane { workers, ports }, controls))
 }

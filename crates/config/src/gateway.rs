@@ -117,7 +117,7 @@ fn check_addresses(table: &Table<'_>, found: Vec<Found<IpNet>>) -> Vec<IpNet> {
     let mut addresses: Vec<IpNet> = Vec::new();
     for Found { value, at } in found {
         let fault = |problem: String| table.fault(Some(at), "addresses", problem);
-        let host_bits = u8::from(value.max_prefix_len() - value.prefix_len());
+        let host_bits = value.max_prefix_len() - value.prefix_len();
         if value.addr().is_unspecified() || value.addr().is_multicast() || value.addr().is_loopback() {
             fault(format!("{} is no address of a host", value.addr()));
         } else if value.addr().is_ipv4() && host_bits > 1 && value.addr() == value.network() {

@@ -60,7 +60,7 @@ pub struct Site {
 }
 
 /// A spoke.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// The server's name or address.
     pub server: String,
@@ -83,7 +83,7 @@ pub struct Client {
 }
 
 /// A password, which is not shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub Zeroizing<String>);
 
 impl std::fmt::Debug for Password {

@@ -10,22 +10,26 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bridge::{Endpoint, Fdb, SessionIndex};
-use config::{Config, Mode};
+use config::{Config, Mode, Role};
 use counters::Counters;
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 use pipeline::command::{Command, Event};
 use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 use record::LaneId;
-use session::{ConnId, Level, Now, Output};
+use serde_json::{Value, json};
+use session::{ConnId, Level, Now, Output, SessionView};
 
 use crate::clock::Clock;
 use crate::connections::{Connections, Happened, SetupError};
 use crate::datasock::{HeldPort, HoldError};
 use crate::engine;
+use crate::gateways::{Gateways, HostPorts};
+use crate::layout::{Changes, Layout};
 use crate::nexthop::{NextHop, Routes};
+use crate::places::NoPlace;
 use crate::random::OsRandom;
-use crate::sessions::{BadVerifier, Sessions, session_count};
+use crate::sessions::{BadVerifier, Sessions};
 use crate::show::{PortState, Shown};
 use crate::showsock::ShowSocket;
 use crate::snapshot::{PortInfo, Remote, Source};
@@ -54,8 +58,12 @@ const SHUTDOWN_TIME: Duration = Duration::from_millis(500);
 
 /// What the control thread works with.
 pub struct Params {
-    /// The configuration.
+    /// The configuration that it starts with.
     pub config: Config,
+    /// Reads the configuration anew, with all checks.
+    pub load: Box<dyn Fn() -> Result<Config, String>>,
+    /// Set when the configuration is to be read anew.
+    pub reload: Arc<AtomicBool>,
     /// The ports, in the order of their indices.
     pub ports: Vec<PortInfo>,
     /// Where the workers look.
@@ -72,6 +80,8 @@ pub struct Params {
     pub notices: Receiver<Notice>,
     /// Tells the state of each port's line.
     pub port_states: Box<dyn Fn() -> Vec<PortState>>,
+    /// Opens the ports of gateways.
+    pub host_ports: Box<dyn HostPorts>,
     /// The time that the workers share.
     pub clock: Clock,
 }
@@ -91,6 +101,9 @@ pub enum ControlError {
     /// The socket of `causeway show`.
     #[error("cannot listen on {0}: {1}")]
     Show(std::path::PathBuf, io::Error),
+    /// The configuration has more of something than there can be.
+    #[error("the configuration has too many segments, attachments or sites")]
+    NoPlace,
     /// Anything else that the system refuses.
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
@@ -98,14 +111,16 @@ pub enum ControlError {
 
 /// The control thread's state.
 pub struct Appliance {
-    params: Params,
-    sessions: Sessions,
-    connections: Connections,
+    pub(crate) parts: Parts,
+    pub(crate) layout: Layout,
+    pub(crate) sessions: Sessions,
+    pub(crate) connections: Connections,
     show: ShowSocket,
     routes: Routes,
+    pub(crate) gateways: Gateways,
     data_port: HeldPort,
     _vtep_ports: Vec<HeldPort>,
-    remotes: Vec<Remote>,
+    pub(crate) remotes: Vec<Remote>,
     hops: HashMap<IpAddr, NextHop>,
     /// Addresses that a challenge is sent to, and until when.
     challenged: HashMap<IpAddr, Now>,
@@ -113,13 +128,30 @@ pub struct Appliance {
     life_due: Now,
     ageing_due: Now,
     ageing_cursor: usize,
-    heard: Vec<u64>,
+    heard: HashMap<SessionIndex, u64>,
+    /// What was removed from the configuration, and when its addresses are to be forgotten once more.
+    pub(crate) removed: Vec<(Now, Changes)>,
     generation: u64,
     /// Snapshots that a worker may still hold.
     graveyard: Vec<Arc<Tables>>,
     /// Commands that a worker's queue had no room for.
     backlog: VecDeque<(usize, Command)>,
-    dirty: bool,
+    pub(crate) dirty: bool,
+}
+
+/// What stays as it is while the appliance runs.
+pub(crate) struct Parts {
+    pub(crate) load: Box<dyn Fn() -> Result<Config, String>>,
+    reload: Arc<AtomicBool>,
+    pub(crate) ports: Vec<PortInfo>,
+    tables: Arc<ArcSwap<Tables>>,
+    pub(crate) fdb: Arc<Fdb>,
+    counters: Counters,
+    commands: Vec<Sender<Command>>,
+    events: Receiver<Event>,
+    notices: Receiver<Notice>,
+    port_states: Box<dyn Fn() -> Vec<PortState>>,
+    clock: Clock,
 }
 
 impl Appliance {
@@ -128,49 +160,63 @@ impl Appliance {
     /// # Errors
     /// What of it the system or a file refuses.
     pub fn new(params: Params) -> Result<Self, ControlError> {
-        let now = params.clock.now();
-        let engine = engine::choose(params.config.system.aead);
-        let sessions = Sessions::new(&params.config, engine, Box::new(OsRandom::new()), now)?;
-        let connections = Connections::new(&params.config.mode)?;
-        let data_port = HeldPort::everywhere(match &params.config.mode {
+        let Params { config, load, reload, ports, tables, fdb, counters, .. } = params;
+        let Params { commands, events, notices, port_states, host_ports, clock, .. } = params;
+        let now = clock.now();
+        let engine = engine::choose(config.system.aead);
+        let sessions = Sessions::new(&config, engine, Box::new(OsRandom::new()), now)?;
+        let connections = Connections::new(&config.mode)?;
+        let data_port = HeldPort::everywhere(match &config.mode {
             Mode::Server(server) => server.data_port,
             Mode::Client(client) => client.data_port,
         })?;
-        let vteps = params.config.ports.iter().filter_map(|port| port.vtep.as_ref());
-        let vtep_ports =
-            vteps.map(|vtep| HeldPort::new(&[vtep.local], vtep.udp_port)).collect::<Result<_, _>>()?;
-        let socket = &params.config.system.socket;
+        let vtep_ports = vtep_ports(&config)?;
+        let socket = &config.system.socket;
         let show = ShowSocket::bind(socket).map_err(|error| ControlError::Show(socket.clone(), error))?;
-        let routes =
-            Routes::new().map_err(|error| ControlError::System("cannot ask the kernel for routes", error))?;
-        let ports = params.config.ports.iter().enumerate();
-        let remotes = ports
-            .flat_map(|(at, port)| {
-                port.vtep.iter().flat_map(move |vtep| vtep.remotes.iter().map(move |ip| (at, *ip)))
-            })
-            .collect();
-        let heard = vec![0; session_count(&params.config)];
-        Ok(Self {
-            params,
+        let netlink =
+            || Routes::new().map_err(|error| ControlError::System("cannot ask the kernel for routes", error));
+        let uplink = config.ports.iter().position(|port| port.role == Role::Uplink);
+        let uplink = uplink.and_then(|at| ports.get(at)).map_or_else(Default::default, |info| info.mac);
+        let gateways = Gateways::new(netlink()?, host_ports, ports.len(), uplink);
+        let layout = Layout::new(config, now).map_err(|NoPlace| ControlError::NoPlace)?;
+        let mut appliance = Self {
+            parts: Parts {
+                load,
+                reload,
+                ports,
+                tables,
+                fdb,
+                counters,
+                commands,
+                events,
+                notices,
+                port_states,
+                clock,
+            },
+            layout,
             sessions,
             connections,
             show,
-            routes,
+            routes: netlink()?,
+            gateways,
             data_port,
             _vtep_ports: vtep_ports,
-            remotes,
+            remotes: Vec::new(),
             hops: HashMap::new(),
             challenged: HashMap::new(),
             hops_due: now,
             life_due: now,
             ageing_due: now,
             ageing_cursor: 0,
-            heard,
+            heard: HashMap::new(),
+            removed: Vec::new(),
             generation: 0,
             graveyard: Vec::new(),
             backlog: VecDeque::new(),
             dirty: true,
-        })
+        };
+        appliance.adopt();
+        Ok(appliance)
     }
 
     /// Runs until `stop` is set, then says goodbye.
@@ -183,6 +229,7 @@ impl Appliance {
         }
         tracing::info!("ends in order");
         let now = self.now();
+        self.gateways.close_all();
         self.sessions.shutdown(now);
         self.outputs();
         while self.connections.is_closing() && self.now() < now + SHUTDOWN_TIME {
@@ -193,12 +240,12 @@ impl Appliance {
         Ok(())
     }
 
-    fn now(&self) -> Now {
-        self.params.clock.now()
+    pub(crate) fn now(&self) -> Now {
+        self.parts.clock.now()
     }
 
     fn round(&mut self) -> Result<(), ControlError> {
-        let clock = self.params.clock;
+        let clock = self.parts.clock;
         let happened = self
             .connections
             .wait(TICK, || clock.now())
@@ -222,6 +269,13 @@ impl Appliance {
         if now >= self.ageing_due {
             self.ageing_due = now + Duration::from_secs(1);
             self.age(now);
+            self.forget_removed(now);
+        }
+        if self.parts.reload.swap(false, Ordering::Relaxed) {
+            match self.reload() {
+                Ok(done) => tracing::info!("{done}"),
+                Err(error) => tracing::error!("the configuration was not changed: {error}"),
+            }
         }
         self.outputs();
         if self.dirty {
@@ -254,12 +308,12 @@ impl Appliance {
 
     /// What the workers tell of the traffic.
     fn worker_notices(&mut self) {
-        self.params.notices.try_iter().for_each(drop);
+        self.parts.notices.try_iter().for_each(drop);
     }
 
     fn worker_events(&mut self) {
         let now = self.now();
-        let events: Vec<Event> = self.params.events.try_iter().collect();
+        let events: Vec<Event> = self.parts.events.try_iter().collect();
         for event in events {
             match event {
                 Event::RxInstalled { lane, .. } => self.sessions.rx_ready(now, lane),
@@ -290,31 +344,33 @@ impl Appliance {
     }
 
     fn new_vtep(&mut self, port: usize, address: IpAddr) {
-        let known = self.remotes.contains(&(port, address));
+        let known = self.remotes.iter().any(|remote| remote.port == port && remote.address == address);
         if known || self.remotes.len() >= MAX_REMOTES {
             return;
         }
-        tracing::info!(port = self.params.ports[port].name, %address, "learned a VTEP");
-        self.remotes.push((port, address));
+        tracing::info!(port = self.parts.ports[port].name, %address, "learned a VTEP");
+        self.remotes.push(Remote { port, address, learned: true });
         self.hops_due = Now::ZERO;
         self.dirty = true;
     }
 
     fn look_for_life(&mut self, now: Now) {
-        for at in 0..self.heard.len() {
-            let records = self.params.counters.session(at).rx_records;
-            if records != self.heard[at] {
-                self.heard[at] = records;
-                self.sessions.record_heard(now, SessionIndex(at as u16));
+        for index in self.layout.session_indices() {
+            let records = self.parts.counters.session(usize::from(index.0)).rx_records;
+            if self.heard.insert(index, records) != Some(records) {
+                self.sessions.record_heard(now, index);
             }
         }
     }
 
     fn resolve(&mut self, now: Now) {
         self.challenged.retain(|_, until| now < *until);
-        let peers = (0..self.heard.len()).filter_map(|at| self.sessions.view(SessionIndex(at as u16))?.peer);
+        let sessions = self.layout.session_indices();
+        let peers = sessions.into_iter().filter_map(|index| self.sessions.view(index)?.peer);
         let mut wanted: Vec<IpAddr> = peers.map(|peer| peer.ip()).collect();
-        wanted.extend(self.remotes.iter().map(|(_, address)| *address));
+        wanted.extend(
+            self.remotes.iter().map(|remote| remote.address).filter(|address| !address.is_multicast()),
+        );
         wanted.extend(self.challenged.keys().copied());
         let mut missing = false;
         for address in wanted {
@@ -343,12 +399,12 @@ impl Appliance {
     }
 
     fn age(&mut self, now: Now) {
-        let fdb = &self.params.fdb;
-        let max_age = self.params.config.system.mac_age.as_secs() as u32;
+        let fdb = &self.parts.fdb;
+        let max_age = self.layout.config().system.mac_age.as_secs() as u32;
         fdb.age(&mut self.ageing_cursor, fdb.buckets().div_ceil(AGEING_STEPS), now.as_secs() as u32, max_age);
     }
 
-    fn outputs(&mut self) {
+    pub(crate) fn outputs(&mut self) {
         while let Some(output) = self.sessions.poll_output() {
             match output {
                 Output::Connect(conn, redirect) => self.connections.connect(conn, redirect),
@@ -367,7 +423,7 @@ impl Appliance {
                 }
                 Output::RemoveRx(lane) => self.command(self.owner(lane), Command::RemoveRx(lane)),
                 Output::RemoveTx(session) => {
-                    for worker in 0..self.params.commands.len() {
+                    for worker in 0..self.parts.commands.len() {
                         self.command(worker, Command::RemoveTx(session));
                     }
                 }
@@ -383,7 +439,7 @@ impl Appliance {
         self.dirty = true;
         if self.sessions.view(session).is_none() {
             // What was learned behind a session that is gone would be sent into the void.
-            self.params.fdb.flush(|entry| entry.endpoint == Endpoint::Session(session));
+            self.parts.fdb.flush(|entry| entry.endpoint == Endpoint::Session(session));
         } else {
             let now = self.now();
             self.resolve(now);
@@ -396,7 +452,7 @@ impl Appliance {
             self.publish();
         }
         let path = match to {
-            Some(to) => match self.source().path(to) {
+            Some(to) => match self.source(&self.parts.tables.load()).path(to) {
                 Some(path) => Some(Box::new(path)),
                 None => return, // its next hop is being resolved; whoever waits for the block asks again
             },
@@ -408,7 +464,7 @@ impl Appliance {
 
     /// The worker that owns a receive lane.
     fn owner(&self, lane: LaneId) -> usize {
-        lane.owner(self.params.commands.len())
+        lane.owner(self.parts.commands.len())
     }
 
     fn command(&mut self, worker: usize, command: Command) {
@@ -418,7 +474,7 @@ impl Appliance {
 
     fn flush_backlog(&mut self) {
         while let Some((worker, command)) = self.backlog.pop_front() {
-            let Some(commands) = self.params.commands.get(worker) else { continue };
+            let Some(commands) = self.parts.commands.get(worker) else { continue };
             if let Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) =
                 commands.try_send(command)
             {
@@ -428,40 +484,72 @@ impl Appliance {
         }
     }
 
-    fn source(&self) -> Source<'_> {
+    fn source<'a>(&'a self, old: &'a Tables) -> Source<'a> {
         Source {
-            config: &self.params.config,
-            ports: &self.params.ports,
+            layout: &self.layout,
+            ports: &self.parts.ports,
+            gateways: self.gateways.ports(),
             remotes: &self.remotes,
             hops: &self.hops,
-            sessions: (0..self.heard.len()).map(|at| self.sessions.view(SessionIndex(at as u16))).collect(),
+            sessions: self.views(),
             data_port: self.data_port.port(),
+            old,
         }
     }
 
+    /// The sessions that are up, by number.
+    fn views(&self) -> Vec<Option<SessionView>> {
+        let mut views: Vec<Option<SessionView>> = (0..self.layout.session_places()).map(|_| None).collect();
+        for index in self.layout.session_indices() {
+            views[usize::from(index.0)] = self.sessions.view(index);
+        }
+        views
+    }
+
     /// Publishes new tables. The old ones are kept until no worker holds them, so that they are freed here.
-    fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         self.generation += 1;
-        let tables = Arc::new(self.source().build(self.generation));
-        self.graveyard.push(self.params.tables.swap(tables));
+        let tables = Arc::new(self.source(&self.parts.tables.load()).build(self.generation));
+        self.graveyard.push(self.parts.tables.swap(tables));
         self.graveyard.retain(|old| Arc::strong_count(old) > 1);
         self.dirty = false;
     }
 
     fn serve_show(&mut self) {
-        let Self { params, sessions, show, .. } = self;
-        show.serve(|words| {
-            let tables = params.tables.load();
-            let shown = Shown {
-                config: &params.config,
-                tables: &tables,
-                counters: &params.counters,
-                fdb: &params.fdb,
-                sites: sessions.status(),
-                ports: (params.port_states)(),
-                now: params.clock.now(),
+        for (request, words) in self.show.requests() {
+            let answer = match words.as_str() {
+                "reload" => self.reload().map(|done| json!({ "done": done })),
+                _ => self.answer(&words),
             };
-            shown.answer(words)
-        });
+            request.reply(answer);
+        }
     }
+
+    /// Answers `causeway show`.
+    fn answer(&self, words: &str) -> Result<Value, String> {
+        let tables = self.parts.tables.load();
+        let shown = Shown {
+            layout: &self.layout,
+            gateways: self.gateways.ports(),
+            tables: &tables,
+            counters: &self.parts.counters,
+            fdb: &self.parts.fdb,
+            sites: self.sessions.status(),
+            ports: (self.parts.port_states)(),
+            now: self.now(),
+        };
+        shown.answer(words)
+    }
+}
+
+/// Holds the UDP port of every VTEP, and joins its group.
+fn vtep_ports(config: &Config) -> Result<Vec<HeldPort>, HoldError> {
+    let held = |vtep: &config::Vtep| {
+        let port = HeldPort::new(&[vtep.local], vtep.udp_port)?;
+        if let Some(group) = vtep.group {
+            port.join(group, vtep.local)?;
+        }
+        Ok(port)
+    };
+    config.ports.iter().filter_map(|port| port.vtep.as_ref()).map(held).collect()
 }

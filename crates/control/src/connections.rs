@@ -114,6 +114,23 @@ impl Connections {
         Ok(Self { poll, side, conns: HashMap::new(), next: 0, happened: Vec::new() })
     }
 
+    /// Reads certificates and keys anew, for the connections that begin from now on. Nothing changes on an error.
+    ///
+    /// # Errors
+    /// As [`Connections::new`].
+    pub(crate) fn reload(&mut self, mode: &Mode) -> Result<(), SetupError> {
+        match (&mut self.side, mode) {
+            (Side::Server { tls, .. }, Mode::Server(server)) => *tls = server_tls(server)?,
+            (Side::Client { config, tls, .. }, Mode::Client(client)) => {
+                *tls = client_tls(client)?;
+                **config = client.clone();
+            }
+            // The mode of a running appliance does not change.
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Waits at most `time` for something to happen.
     pub(crate) fn wait(
         &mut self,

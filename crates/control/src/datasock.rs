@@ -18,7 +18,7 @@ const TRIES: usize = 16;
 #[derive(Debug)]
 pub struct HeldPort {
     port: u16,
-    _sockets: Vec<Socket>,
+    sockets: Vec<Socket>,
 }
 
 /// Why a UDP port cannot be held.
@@ -64,6 +64,22 @@ impl HeldPort {
         }
     }
 
+    /// Joins a multicast group on the interface with the address `local`, so that the network brings its packets there.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn join(&self, group: IpAddr, local: IpAddr) -> Result<(), HoldError> {
+        let Some(socket) = self.sockets.first() else { return Ok(()) };
+        let joined = match (group, local) {
+            (IpAddr::V4(group), IpAddr::V4(local)) => socket.join_multicast_v4(&group, &local),
+            (IpAddr::V6(group), _) => {
+                interface_of(local).and_then(|index| socket.join_multicast_v6(&group, index))
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::ErrorKind::InvalidInput.into()),
+        };
+        joined.map_err(|error| HoldError { address: SocketAddr::new(group, self.port), error })
+    }
+
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
@@ -77,8 +93,19 @@ impl HeldPort {
             sockets.push(socket);
             port = chosen;
         }
-        Ok(Self { port, _sockets: sockets })
+        Ok(Self { port, sockets })
     }
+}
+
+/// The number of the interface that has this address.
+fn interface_of(local: IpAddr) -> io::Result<u32> {
+    let has = |interface: &nix::ifaddrs::InterfaceAddress| {
+        let address =
+            interface.address.as_ref().and_then(|address| address.as_sockaddr_in6().map(|v6| v6.ip()));
+        address.is_some_and(|address| IpAddr::V6(address) == local)
+    };
+    let found = nix::ifaddrs::getifaddrs()?.find(has).ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok(nix::net::if_::if_nametoindex(found.interface_name.as_str())?)
 }
 
 fn hold(address: SocketAddr) -> io::Result<(Socket, u16)> {

@@ -11,13 +11,21 @@ use session::{
     SessionView, SiteParams, SiteStatus,
 };
 
+use crate::layout::{Changes, Layout};
+
 /// Name and version, as the peer sees it.
 const SOFTWARE: &str = concat!("causeway ", env!("CARGO_PKG_VERSION"));
 
 /// Server or client.
 pub(crate) enum Sessions {
-    Client(Box<Client>),
+    Client(Box<Client>, Engine),
     Server(Box<Server>),
+}
+
+/// Settings of a changed configuration that have passed their checks.
+pub(crate) enum Prepared {
+    Client(ClientParams),
+    Server(Vec<SiteParams>),
 }
 
 /// A verifier in the configuration that cannot be used.
@@ -36,49 +44,78 @@ impl Sessions {
         now: Now,
     ) -> Result<Self, BadVerifier> {
         Ok(match &config.mode {
-            Mode::Client(client) => Self::Client(Box::new(Client::new(
-                ClientParams {
-                    site: client.user.clone(),
-                    password: client.password.0.clone(),
-                    ciphers: ciphers(&client.ciphers),
+            Mode::Client(client) => {
+                let params = client_params(config, client, engine);
+                Self::Client(Box::new(Client::new(params, random, now)), engine)
+            }
+            Mode::Server(server) => Self::Server(Box::new(Server::new(
+                ServerParams {
+                    data_port: server.data_port,
+                    dead_peer: server.dead_peer,
+                    max_half_open: server.max_half_open,
+                    ciphers: ciphers(&server.ciphers),
                     engine,
-                    segments: segments(config, 0..config.segments.len()),
-                    rekey: client.rekey,
-                    software: SOFTWARE.into(),
                     workers: config.system.workers.len(),
+                    sites: site_params(config, server)?,
                 },
                 random,
-                now,
             ))),
-            Mode::Server(server) => {
-                let sites = server.sites.iter().map(|site| {
-                    let verifier = site.verifier.parse::<Verifier>();
-                    Ok(SiteParams {
-                        name: site.user.clone(),
-                        verifier: verifier.map_err(|error| BadVerifier { site: site.user.clone(), error })?,
-                        segments: segments(config, site.segments.iter().copied()),
-                        enabled: site.enabled,
-                    })
-                });
-                Self::Server(Box::new(Server::new(
-                    ServerParams {
-                        data_port: server.data_port,
-                        dead_peer: server.dead_peer,
-                        max_half_open: server.max_half_open,
-                        ciphers: ciphers(&server.ciphers),
-                        engine,
-                        workers: config.system.workers.len(),
-                        sites: sites.collect::<Result<_, _>>()?,
-                    },
-                    random,
-                )))
-            }
         })
+    }
+
+    /// Checks what a changed configuration wants of the sessions.
+    pub(crate) fn prepare(&self, config: &Config) -> Result<Prepared, BadVerifier> {
+        Ok(match &config.mode {
+            Mode::Client(client) => {
+                let engine = if let Self::Client(_, engine) = self { *engine } else { Engine::Ring };
+                Prepared::Client(client_params(config, client, engine))
+            }
+            Mode::Server(server) => Prepared::Server(site_params(config, server)?),
+        })
+    }
+
+    /// Changes what has changed since `old`. Sessions go on where they can.
+    pub(crate) fn apply(
+        &mut self,
+        now: Now,
+        old: &Config,
+        layout: &Layout,
+        prepared: Prepared,
+        changes: &Changes,
+    ) {
+        match (self, prepared, &old.mode, &layout.config().mode) {
+            (
+                Self::Client(client, _),
+                Prepared::Client(params),
+                Mode::Client(before),
+                Mode::Client(after),
+            ) => {
+                if before == after {
+                    client.set_segments(params.segments);
+                } else {
+                    client.restart(now, params);
+                }
+            }
+            (Self::Server(server), Prepared::Server(params), _, Mode::Server(config)) => {
+                server.set_limits(config.dead_peer, config.max_half_open, ciphers(&config.ciphers));
+                for index in &changes.sites.removed {
+                    server.remove_site(now, SessionIndex(*index));
+                }
+                // The same order as in the configuration; places are filled from the lowest on.
+                let mut sites: Vec<_> = layout.sites().map(|(index, _)| index).zip(params).collect();
+                sites.sort_by_key(|(index, _)| *index);
+                for (index, params) in sites {
+                    server.set_site(now, index, params);
+                }
+            }
+            // The mode of a running appliance does not change.
+            _ => {}
+        }
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
         match self {
-            Self::Client(client) => client.poll_output(),
+            Self::Client(client, _) => client.poll_output(),
             Self::Server(server) => server.poll_output(),
         }
     }
@@ -92,42 +129,42 @@ impl Sessions {
         exporter: &dyn Exporter,
     ) {
         match self {
-            Self::Client(client) => client.connected(now, conn, peer.ip(), fingerprint, exporter),
+            Self::Client(client, _) => client.connected(now, conn, peer.ip(), fingerprint, exporter),
             Self::Server(server) => server.connected(now, conn, fingerprint, exporter),
         }
     }
 
     pub(crate) fn received(&mut self, now: Now, conn: ConnId, bytes: &[u8], exporter: &dyn Exporter) {
         match self {
-            Self::Client(client) => client.received(now, conn, bytes, exporter),
+            Self::Client(client, _) => client.received(now, conn, bytes, exporter),
             Self::Server(server) => server.received(now, conn, bytes, exporter),
         }
     }
 
     pub(crate) fn closed(&mut self, now: Now, conn: ConnId, reason: &str) {
         match self {
-            Self::Client(client) => client.closed(now, conn, reason),
+            Self::Client(client, _) => client.closed(now, conn, reason),
             Self::Server(server) => server.closed(now, conn, reason),
         }
     }
 
     pub(crate) fn rx_ready(&mut self, now: Now, lane: LaneId) {
         match self {
-            Self::Client(client) => client.rx_ready(lane),
+            Self::Client(client, _) => client.rx_ready(lane),
             Self::Server(server) => server.rx_ready(now, lane),
         }
     }
 
     pub(crate) fn record_heard(&mut self, now: Now, session: SessionIndex) {
         match self {
-            Self::Client(client) => client.record_heard(now),
+            Self::Client(client, _) => client.record_heard(now),
             Self::Server(server) => server.record_heard(now, session),
         }
     }
 
     pub(crate) fn control_block(&mut self, now: Now, session: SessionIndex, from: SocketAddr, block: &[u8]) {
         match self {
-            Self::Client(client) => client.control_block(now, from, block),
+            Self::Client(client, _) => client.control_block(now, from, block),
             Self::Server(server) => server.control_block(now, session, from, block),
         }
     }
@@ -141,46 +178,64 @@ impl Sessions {
 
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         match self {
-            Self::Client(client) => client.handle_timeout(now),
+            Self::Client(client, _) => client.handle_timeout(now),
             Self::Server(server) => server.handle_timeout(now),
         }
     }
 
     pub(crate) fn deadline(&self) -> Now {
         match self {
-            Self::Client(client) => client.deadline(),
+            Self::Client(client, _) => client.deadline(),
             Self::Server(server) => server.deadline(),
         }
     }
 
     pub(crate) fn shutdown(&mut self, now: Now) {
         match self {
-            Self::Client(client) => client.shutdown(now),
+            Self::Client(client, _) => client.shutdown(now),
             Self::Server(server) => server.shutdown(now),
         }
     }
 
     pub(crate) fn view(&self, session: SessionIndex) -> Option<SessionView> {
         match self {
-            Self::Client(client) => client.view(),
+            Self::Client(client, _) => client.view(),
             Self::Server(server) => server.view(session),
         }
     }
 
     pub(crate) fn status(&self) -> Vec<SiteStatus> {
         match self {
-            Self::Client(client) => vec![client.status()],
+            Self::Client(client, _) => vec![client.status()],
             Self::Server(server) => server.status(),
         }
     }
 }
 
-/// How many sessions a configuration can have.
-pub fn session_count(config: &Config) -> usize {
-    match &config.mode {
-        Mode::Client(_) => 1,
-        Mode::Server(server) => server.sites.len(),
+fn client_params(config: &Config, client: &config::Client, engine: Engine) -> ClientParams {
+    ClientParams {
+        site: client.user.clone(),
+        password: client.password.0.clone(),
+        ciphers: ciphers(&client.ciphers),
+        engine,
+        segments: segments(config, 0..config.segments.len()),
+        rekey: client.rekey,
+        software: SOFTWARE.into(),
+        workers: config.system.workers.len(),
     }
+}
+
+fn site_params(config: &Config, server: &config::Server) -> Result<Vec<SiteParams>, BadVerifier> {
+    let params = |site: &config::Site| {
+        let verifier = site.verifier.parse::<Verifier>();
+        Ok(SiteParams {
+            name: site.user.clone(),
+            verifier: verifier.map_err(|error| BadVerifier { site: site.user.clone(), error })?,
+            segments: segments(config, site.segments.iter().copied()),
+            enabled: site.enabled,
+        })
+    };
+    server.sites.iter().map(params).collect()
 }
 
 /// Checks what the configuration crate cannot: that verifiers parse.

@@ -1,11 +1,14 @@
 //! What `causeway show` gets: JSON, documented in `docs/show.md`.
 
-use bridge::{Endpoint, Fdb};
-use config::{Config, Mode, Role};
+use bridge::{Endpoint, Fdb, SegmentIndex};
+use config::{Mode, Role};
 use counters::{Counters, DropReason};
 use pipeline::tables::Tables;
 use serde_json::{Map, Value, json};
 use session::{Now, SiteStatus};
+
+use crate::gateways::GatewayPort;
+use crate::layout::Layout;
 
 /// The state of a port's line, as its driver tells.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,10 +23,12 @@ pub struct PortState {
 
 /// All that can be shown.
 pub(crate) struct Shown<'a> {
-    pub(crate) config: &'a Config,
+    pub(crate) layout: &'a Layout,
     pub(crate) tables: &'a Tables,
     pub(crate) counters: &'a Counters,
     pub(crate) fdb: &'a Fdb,
+    pub(crate) gateways: Vec<GatewayPort>,
+    /// By number.
     pub(crate) sites: Vec<SiteStatus>,
     pub(crate) ports: Vec<PortState>,
     pub(crate) now: Now,
@@ -46,11 +51,16 @@ impl Shown<'_> {
     }
 
     fn service(&self) -> Value {
-        let mode = match &self.config.mode {
+        let mode = match &self.layout.config().mode {
             Mode::Server(_) => "server",
             Mode::Client(_) => "client",
         };
-        let sites: Vec<Value> = self.sites.iter().enumerate().map(|(at, site)| self.site(at, site)).collect();
+        let sites: Vec<Value> = self
+            .layout
+            .session_indices()
+            .into_iter()
+            .filter_map(|index| Some(self.site(usize::from(index.0), self.sites.get(usize::from(index.0))?)))
+            .collect();
         json!({ "mode": mode, "uptime_s": self.now.as_secs(), "sites": sites })
     }
 
@@ -59,11 +69,10 @@ impl Shown<'_> {
         let tables = self.tables.sessions.get(at).and_then(Option::as_ref);
         let in_session = |tunnel: u16| tables.is_some_and(|entry| entry.segments.contains(tunnel));
         let joined: Vec<&str> = self
-            .config
-            .segments
-            .iter()
-            .filter(|segment| in_session(segment.tunnel_id.get()))
-            .map(|segment| segment.name.as_str())
+            .layout
+            .segments()
+            .filter(|(_, segment)| in_session(segment.tunnel_id.get()))
+            .map(|(_, segment)| segment.name.as_str())
             .collect();
         json!({
             "site": site.site,
@@ -86,7 +95,7 @@ impl Shown<'_> {
     fn ports(&self) -> Value {
         let port = |(at, entry): (usize, &pipeline::tables::PortEntry)| {
             let state = self.ports.get(at).copied().unwrap_or_default();
-            let config = self.config.ports.get(at);
+            let config = self.layout.config().ports.get(at);
             let role = config.map_or("host", |port| match port.role {
                 Role::Trunk => "trunk",
                 Role::Uplink => "uplink",
@@ -107,12 +116,13 @@ impl Shown<'_> {
     }
 
     fn segments(&self) -> Value {
-        let segment = |(index, entry): (bridge::SegmentIndex, &bridge::Segment)| {
-            let config = &self.config.segments[usize::from(index.0)];
+        let ports = &self.layout.config().ports;
+        let segment = |(index, config): (SegmentIndex, &config::Segment)| {
+            let entry = self.tables.segments.get(index)?;
             let attachments: Vec<String> = config
                 .attachments
                 .iter()
-                .map(|attachment| format!("{} {}", self.config.ports[attachment.port].name, attachment.encap))
+                .map(|attachment| format!("{} {}", ports[attachment.port].name, attachment.encap))
                 .collect();
             let sites: Vec<&str> = entry
                 .sessions
@@ -120,19 +130,30 @@ impl Shown<'_> {
                 .filter_map(|at| Some(self.sites.get(usize::from(at.0))?.site.as_str()))
                 .collect();
             let (lan, tunnel) = self.counters.segment(usize::from(index.0));
-            json!({
-                "segment": entry.name,
-                "tunnel_id": entry.tunnel_id.get(),
-                "mtu": entry.mtu,
+            Some(json!({
+                "segment": config.name,
+                "tunnel_id": config.tunnel_id.get(),
+                "mtu": config.mtu,
                 "enabled": config.enabled,
-                "spoke_to_spoke": entry.spoke_to_spoke,
+                "spoke_to_spoke": config.spoke_to_spoke,
+                "gateway": config.gateway.as_ref().map(|gateway| self.gateway(index, gateway)),
                 "attachments": attachments,
                 "sites": sites,
                 "from_lan": fields(&lan.fields()),
                 "from_tunnel": fields(&tunnel.fields()),
-            })
+            }))
         };
-        json!({ "segments": self.tables.segments.iter().map(segment).collect::<Vec<_>>() })
+        json!({ "segments": self.layout.segments().filter_map(segment).collect::<Vec<_>>() })
+    }
+
+    fn gateway(&self, index: SegmentIndex, gateway: &config::Gateway) -> Value {
+        let running = self.gateways.iter().find(|running| running.segment == index);
+        json!({
+            "interface": gateway.interface,
+            "mac": running.map(|running| running.mac.to_string()),
+            "addresses": gateway.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "egress": gateway.egress.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
     }
 
     fn mac_table(&self) -> Value {
@@ -143,10 +164,11 @@ impl Shown<'_> {
             .into_iter()
             .map(|entry| {
                 json!({
-                    "segment": self.config.segments.get(usize::from(entry.segment.0)).map(|s| &s.name),
+                    "segment": self.layout.segment(entry.segment).map(|segment| &segment.name),
                     "mac": entry.mac.to_string(),
                     "where": self.place(entry.endpoint),
                     "age_s": now.saturating_sub(entry.seen),
+                    "pinned": entry.pinned,
                 })
             })
             .collect();
@@ -194,10 +216,13 @@ impl Shown<'_> {
             .map(|(at, port)| (port.name.clone(), fields(&self.counters.port(at).fields())))
             .collect();
         let sessions: Map<String, Value> = self
-            .sites
-            .iter()
-            .enumerate()
-            .map(|(at, site)| (site.site.clone(), fields(&self.counters.session(at).fields())))
+            .layout
+            .session_indices()
+            .into_iter()
+            .map(|index| usize::from(index.0))
+            .filter_map(|at| {
+                Some((self.sites.get(at)?.site.clone(), fields(&self.counters.session(at).fields())))
+            })
             .collect();
         json!({
             "drops": drops,

@@ -37,13 +37,16 @@ impl ShowSocket {
         Ok(Self { listener, path: path.into() })
     }
 
-    /// Answers everybody who waits.
-    pub(crate) fn serve(&self, mut answer: impl FnMut(&str) -> Result<Value, String>) {
+    /// Everybody who waits for an answer, with the words that were sent.
+    pub(crate) fn requests(&self) -> Vec<(Request, String)> {
+        let mut requests = Vec::new();
         while let Ok((stream, _)) = self.listener.accept() {
-            if let Err(error) = serve_one(stream, &mut answer) {
-                tracing::debug!(%error, "a show request ended early");
+            match read(stream) {
+                Ok(request) => requests.push(request),
+                Err(error) => tracing::debug!(%error, "a request ended early"),
             }
         }
+        requests
     }
 }
 
@@ -54,10 +57,21 @@ impl Drop for ShowSocket {
     }
 }
 
-fn serve_one(
-    mut stream: UnixStream,
-    answer: &mut impl FnMut(&str) -> Result<Value, String>,
-) -> io::Result<()> {
+/// Somebody who waits for an answer.
+pub(crate) struct Request(UnixStream);
+
+impl Request {
+    /// Sends the answer. Who does not take it goes without.
+    pub(crate) fn reply(mut self, answer: Result<Value, String>) {
+        let mut line = answer.unwrap_or_else(|error| json!({ "error": error })).to_string();
+        line.push('\n');
+        if let Err(error) = self.0.write_all(line.as_bytes()) {
+            tracing::debug!(%error, "an answer was not taken");
+        }
+    }
+}
+
+fn read(mut stream: UnixStream) -> io::Result<(Request, String)> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -69,11 +83,8 @@ fn serve_one(
             n => request.extend_from_slice(&chunk[..n]),
         }
     }
-    let words = String::from_utf8_lossy(&request);
-    let reply = answer(words.trim()).unwrap_or_else(|error| json!({ "error": error }));
-    let mut line = reply.to_string();
-    line.push('\n');
-    stream.write_all(line.as_bytes())
+    let words = String::from_utf8_lossy(&request).trim().to_owned();
+    Ok((Request(stream), words))
 }
 
 /// Asks the appliance at `path`.

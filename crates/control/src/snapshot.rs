@@ -1,9 +1,9 @@
-//! Builds the workers' tables from the configuration and from what changes: sessions, next hops, learned VTEPs.
+//! Builds the workers' tables from the configuration and from what changes: sessions, next hops, learned VTEPs, gateways.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use bridge::{AttachmentIndex, Policy, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
+use bridge::{AttachmentIndex, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
 use config::{Config, Role};
 use pipeline::tables::{
     AttachmentEntry, AttachmentState, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry,
@@ -12,8 +12,12 @@ use pipeline::tables::{
 use session::SessionView;
 use wire::mac::MacAddr;
 use wire::template::UdpTemplate;
+use wire::tunnel::TunnelId;
 
+use crate::gateways::GatewayPort;
+use crate::layout::{Layout, Meeting};
 use crate::nexthop::NextHop;
+use crate::policy;
 
 /// A port as it was started. First those of the configuration, in its order, then the kernel's companions.
 #[derive(Clone, Debug)]
@@ -28,102 +32,184 @@ pub struct PortInfo {
     pub companion_of: Option<PortIndex>,
 }
 
-/// A remote VTEP: the port that it is reached by, and its address. Its position is its [`RemoteIndex`].
-pub(crate) type Remote = (usize, IpAddr);
+/// A remote VTEP, or the group of some. Its position in the list is its [`RemoteIndex`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remote {
+    /// The port that it is reached by.
+    pub(crate) port: usize,
+    pub(crate) address: IpAddr,
+    /// Whether it made itself known, and is not of the configuration.
+    pub(crate) learned: bool,
+}
 
 /// What the tables are built from.
 pub(crate) struct Source<'a> {
-    pub(crate) config: &'a Config,
+    pub(crate) layout: &'a Layout,
     pub(crate) ports: &'a [PortInfo],
+    pub(crate) gateways: Vec<GatewayPort>,
     pub(crate) remotes: &'a [Remote],
     pub(crate) hops: &'a HashMap<IpAddr, NextHop>,
+    /// By number.
     pub(crate) sessions: Vec<Option<SessionView>>,
     pub(crate) data_port: u16,
+    /// The tables that these follow, whose budgets they take over.
+    pub(crate) old: &'a Tables,
 }
 
 impl Source<'_> {
     pub(crate) fn build(&self, generation: u64) -> Tables {
         let attachments = self.attachments();
-        let segments = self.segments(&attachments);
-        let enabled = self.config.segments.iter().enumerate().filter(|(_, segment)| segment.enabled);
+        let enabled = self.layout.segments().filter(|(_, segment)| segment.enabled);
+        let sessions: Vec<Option<SessionEntry>> =
+            self.sessions.iter().map(|view| view.as_ref().map(|view| self.session(view))).collect();
         Tables {
             generation,
-            ports: self
-                .ports
-                .iter()
-                .enumerate()
-                .map(|(at, info)| self.port(at, info, &attachments))
-                .collect(),
-            attachments,
+            ports: self.ports(&attachments),
             remotes: self.remotes.iter().map(|remote| self.remote(*remote)).collect(),
-            segments: Segments::new(segments),
-            by_tunnel: TunnelMap::new(
-                enabled.map(|(at, segment)| (segment.tunnel_id, SegmentIndex(at as u16))),
-            ),
-            sessions: self.sessions.iter().map(|view| view.as_ref().map(|view| self.session(view))).collect(),
+            segments: Segments::new(self.segments(&attachments, &sessions)),
+            by_tunnel: TunnelMap::new(enabled.map(|(index, segment)| (segment.tunnel_id, index))),
+            attachments,
+            sessions,
         }
     }
 
     /// The way to `to` by the uplink; `None` while the next hop is not known.
     pub(crate) fn path(&self, to: SocketAddr) -> Option<Path> {
-        let uplink = self.config.ports.iter().position(|port| port.role == Role::Uplink)?;
+        let config = self.config();
+        let uplink = config.ports.iter().position(|port| port.role == Role::Uplink)?;
         let hop = self.hops.get(&to.ip())?;
         let source = SocketAddr::new(hop.source, self.data_port);
         let header = UdpTemplate::new(self.ports[uplink].mac, hop.mac?, source, to).ok()?;
-        let max_record = self.config.ports[uplink].mtu - header.overhead() as u16;
+        let max_record = config.ports[uplink].mtu - header.overhead() as u16;
         // A server answers from its one port, which firewalls and address translators in front of a client expect.
-        let port_per_worker = matches!(self.config.mode, config::Mode::Client(_));
+        let port_per_worker = matches!(config.mode, config::Mode::Client(_));
         Some(Path { port: PortIndex(uplink as u8), header, max_record, port_per_worker })
     }
 
-    fn attachments(&self) -> Vec<AttachmentEntry> {
-        let all = self.config.segments.iter().enumerate();
-        all.flat_map(|(at, segment)| {
-            segment.attachments.iter().map(move |attachment| AttachmentEntry {
-                segment: SegmentIndex(at as u16),
-                port: PortIndex(attachment.port as u8),
-                encap: match attachment.encap {
-                    config::Encap::Untagged => Encap::Untagged,
-                    config::Encap::Vlan(vlan) => Encap::Vlan(vlan),
-                    config::Encap::Vxlan(vni) => Encap::Vxlan(vni, self.remotes_on(attachment.port)),
-                },
-                state: AttachmentState::Forwarding,
-            })
-        })
-        .collect()
+    fn config(&self) -> &Config {
+        self.layout.config()
     }
 
-    fn remotes_on(&self, port: usize) -> Vec<RemoteIndex> {
-        let here = self.remotes.iter().zip(0..).filter(|((on, _), _)| *on == port);
+    /// By number. A gap has an entry that belongs to no segment.
+    fn attachments(&self) -> Vec<AttachmentEntry> {
+        let entry = |meeting: &Option<Meeting>| match meeting {
+            Some(meeting) => AttachmentEntry {
+                segment: meeting.segment,
+                port: self.port_of(meeting),
+                encap: match (meeting.encap, meeting.port) {
+                    (config::Encap::Untagged, _) => Encap::Untagged,
+                    (config::Encap::Vlan(vlan), _) => Encap::Vlan(vlan),
+                    (config::Encap::Service(service, vlan), _) => Encap::Service(service, vlan),
+                    (config::Encap::Vxlan(vni), port) => Encap::Vxlan(vni, self.flooded_to(port)),
+                },
+                state: AttachmentState::Forwarding,
+            },
+            None => AttachmentEntry {
+                segment: NO_SEGMENT,
+                port: NO_PORT,
+                encap: Encap::Untagged,
+                state: AttachmentState::Blocked,
+            },
+        };
+        self.layout.attachment_places().iter().map(entry).collect()
+    }
+
+    fn port_of(&self, meeting: &Meeting) -> PortIndex {
+        match meeting.port {
+            Some(position) => PortIndex(position as u8),
+            None => {
+                let gateway = self.gateways.iter().find(|gateway| gateway.segment == meeting.segment);
+                gateway.map_or(NO_PORT, |gateway| gateway.port)
+            }
+        }
+    }
+
+    /// The VTEPs that flooded frames of a port go to: its group, or each of them.
+    fn flooded_to(&self, port: Option<usize>) -> Vec<RemoteIndex> {
+        let Some(port) = port else { return Vec::new() };
+        let Some(vtep) = &self.config().ports[port].vtep else { return Vec::new() };
+        let wanted = |remote: &Remote| match vtep.group {
+            Some(group) => remote.address == group,
+            None => remote.learned || vtep.remotes.contains(&remote.address),
+        };
+        let here = self.remotes.iter().zip(0..).filter(|(remote, _)| remote.port == port && wanted(remote));
         here.map(|(_, at)| RemoteIndex(at)).collect()
     }
 
-    fn segments(&self, attachments: &[AttachmentEntry]) -> Vec<Segment> {
-        let sessions_of = |segment: &config::Segment| {
-            let joined = self.sessions.iter().zip(0..).filter(|(view, _)| {
-                view.as_ref().is_some_and(|view| view.segments.contains(&segment.tunnel_id))
+    /// By number. A gap has no attachments and no sessions.
+    fn segments(&self, attachments: &[AttachmentEntry], sessions: &[Option<SessionEntry>]) -> Vec<Segment> {
+        let places = (0..).map(SegmentIndex).zip(self.layout.segment_places());
+        let segment = |(index, segment): (SegmentIndex, Option<&config::Segment>)| {
+            let Some(config) = segment.filter(|segment| segment.enabled) else {
+                return gone(segment);
+            };
+            let joined = (0..).map(SessionIndex).zip(&self.sessions).filter(|(_, view)| {
+                view.as_ref()
+                    .is_some_and(|view| view.segments.iter().any(|(tunnel, _)| *tunnel == config.tunnel_id))
             });
-            joined.map(|(_, at)| SessionIndex(at)).collect()
-        };
-        let all = self.config.segments.iter().zip(0..);
-        all.map(|(segment, at)| {
-            let index = SegmentIndex(at);
-            let own = attachments.iter().zip(0..).filter(|(entry, _)| entry.segment == index);
+            let joined: Vec<SessionIndex> = joined.map(|(at, _)| at).collect();
+            let own = (0..).map(AttachmentIndex).zip(attachments).filter(|(_, entry)| {
+                entry.segment == index && entry.state == AttachmentState::Forwarding && entry.port != NO_PORT
+            });
+            let attached: Vec<AttachmentIndex> = own.map(|(at, _)| at).collect();
+            let policy = policy::build(&policy::Of {
+                index,
+                config,
+                attachments: &attached,
+                joined: &joined,
+                sessions,
+                views: &self.sessions,
+                gateway: self
+                    .gateways
+                    .iter()
+                    .find(|gateway| gateway.segment == index)
+                    .map(|gateway| gateway.mac),
+                layout: self.layout,
+                old: self.old.segments.get(index).map(|segment| &segment.policy),
+            });
             Segment {
-                name: segment.name.clone(),
-                tunnel_id: segment.tunnel_id,
-                mtu: segment.mtu,
-                attachments: own.map(|(_, at)| AttachmentIndex(at)).collect(),
-                sessions: if segment.enabled { sessions_of(segment) } else { Vec::new() },
-                spoke_to_spoke: segment.spoke_to_spoke,
-                policy: Policy::default(),
+                name: config.name.clone(),
+                tunnel_id: config.tunnel_id,
+                mtu: config.mtu,
+                attachments: attached,
+                sessions: joined,
+                spoke_to_spoke: config.spoke_to_spoke,
+                policy,
             }
-        })
-        .collect()
+        };
+        places.map(segment).collect()
+    }
+
+    /// First the ports that were there at the start, then the gateways'.
+    fn ports(&self, attachments: &[AttachmentEntry]) -> Vec<PortEntry> {
+        let started = self.ports.iter().enumerate();
+        let mut ports: Vec<PortEntry> = started.map(|(at, info)| self.port(at, info, attachments)).collect();
+        let mut gateways: Vec<&GatewayPort> = self.gateways.iter().collect();
+        gateways.sort_by_key(|gateway| gateway.port.0);
+        for gateway in gateways {
+            // Nothing is on the ports between.
+            ports.resize_with(gateway.port.index(), || PortEntry {
+                name: String::new(),
+                mac: MacAddr::default(),
+                role: PortRole::Trunk(TrunkEntry::default()),
+                host: None,
+            });
+            let own =
+                (0..).map(AttachmentIndex).zip(attachments).find(|(_, entry)| entry.port == gateway.port);
+            let untagged = own.map(|(at, _)| at);
+            ports.push(PortEntry {
+                name: gateway.name.clone(),
+                // Frames come from the gateway's own address, which is no reflection of ours.
+                mac: MacAddr::default(),
+                role: PortRole::Trunk(TrunkEntry { untagged, ..TrunkEntry::default() }),
+                host: None,
+            });
+        }
+        ports
     }
 
     fn port(&self, at: usize, info: &PortInfo, attachments: &[AttachmentEntry]) -> PortEntry {
-        let role = match (info.companion_of, self.config.ports.get(at)) {
+        let role = match (info.companion_of, self.config().ports.get(at)) {
             (None, Some(port)) if port.role == Role::Trunk => {
                 PortRole::Trunk(self.trunk(at, port, attachments))
             }
@@ -134,39 +220,53 @@ impl Source<'_> {
     }
 
     fn trunk(&self, at: usize, port: &config::Port, attachments: &[AttachmentEntry]) -> TrunkEntry {
-        let in_service =
-            |entry: &&AttachmentEntry| self.config.segments[usize::from(entry.segment.0)].enabled;
-        let (mut untagged, mut vlans, mut vnis) = (None, Vec::new(), hashbrown::HashMap::new());
-        for (index, entry) in attachments.iter().enumerate() {
-            if entry.port.index() != at || !in_service(&entry) {
+        let in_service = |entry: &AttachmentEntry| {
+            self.layout.segment(entry.segment).is_some_and(|segment| segment.enabled)
+        };
+        let mut trunk = TrunkEntry::default();
+        let (mut vlans, mut vnis) = (Vec::new(), hashbrown::HashMap::new());
+        let mut pairs: HashMap<_, Vec<_>> = HashMap::new();
+        for (index, entry) in (0..).map(AttachmentIndex).zip(attachments) {
+            if entry.port.index() != at || !in_service(entry) {
                 continue;
             }
-            let index = AttachmentIndex(index as u16);
             match &entry.encap {
-                Encap::Untagged => untagged = Some(index),
+                Encap::Untagged => trunk.untagged = Some(index),
                 Encap::Vlan(vlan) => vlans.push((*vlan, index)),
-                Encap::Service(..) => {}
+                Encap::Service(service, None) => {
+                    trunk.services.entry(*service).or_default().rest = Some(index)
+                }
+                Encap::Service(service, Some(vlan)) => {
+                    pairs.entry(*service).or_default().push((*vlan, index))
+                }
                 Encap::Vxlan(vni, _) => {
                     vnis.insert(*vni, index);
                 }
             }
         }
-        let remotes = self.remotes.iter().zip(0..).filter(|((on, _), _)| *on == at);
-        let vtep = port.vtep.as_ref().map(|vtep| Vtep {
+        for (service, vlans) in pairs {
+            trunk.services.entry(service).or_default().vlans = VlanMap::new(vlans);
+        }
+        trunk.vlans = VlanMap::new(vlans);
+        let remotes = self.remotes.iter().zip(0..).filter(|(remote, _)| remote.port == at);
+        trunk.vtep = port.vtep.as_ref().map(|vtep| Vtep {
             local: vtep.local,
-            group: None,
+            group: vtep.group,
             udp_port: vtep.udp_port,
             vnis,
-            remotes: remotes.map(|((_, address), index)| (*address, RemoteIndex(index))).collect(),
+            remotes: remotes.map(|(remote, index)| (remote.address, RemoteIndex(index))).collect(),
             learn: vtep.learn,
         });
-        TrunkEntry { untagged, vlans: VlanMap::new(vlans), vtep, ..TrunkEntry::default() }
+        trunk
     }
 
-    fn remote(&self, (port, address): Remote) -> RemoteVtep {
+    fn remote(&self, Remote { port, address, .. }: Remote) -> RemoteVtep {
         let header = || {
-            let vtep = self.config.ports[port].vtep.as_ref()?;
-            let mac = self.hops.get(&address)?.mac?;
+            let vtep = self.config().ports[port].vtep.as_ref()?;
+            let mac = match MacAddr::of_group(address) {
+                Some(group) => group,
+                None => self.hops.get(&address)?.mac?,
+            };
             // The source port comes with each packet, from the inner flow (RFC 7348 4.2).
             let source = SocketAddr::new(vtep.local, 0);
             UdpTemplate::new(self.ports[port].mac, mac, source, SocketAddr::new(address, vtep.udp_port)).ok()
@@ -178,7 +278,24 @@ impl Source<'_> {
         SessionEntry {
             path: view.peer.and_then(|peer| self.path(peer)),
             peer: view.peer,
-            segments: view.segments.iter().copied().collect(),
+            segments: view.segments.iter().map(|(tunnel, _)| *tunnel).collect(),
         }
+    }
+}
+
+/// No segment and no port has these numbers.
+const NO_SEGMENT: SegmentIndex = SegmentIndex(u16::MAX);
+const NO_PORT: PortIndex = PortIndex(u8::MAX);
+
+/// A segment that nothing enters or leaves.
+fn gone(config: Option<&config::Segment>) -> Segment {
+    Segment {
+        name: config.map_or_else(String::new, |segment| segment.name.clone()),
+        tunnel_id: config.map_or(TunnelId::FIRST, |segment| segment.tunnel_id),
+        mtu: 0,
+        attachments: Vec::new(),
+        sessions: Vec::new(),
+        spoke_to_spoke: false,
+        policy: bridge::Policy::default(),
     }
 }

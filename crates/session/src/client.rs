@@ -1,5 +1,7 @@
 //! The spoke's one session.
 
+mod settings;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -272,10 +274,8 @@ impl Client {
     /// What the workers need to know; `None` while the session is down.
     pub fn view(&self) -> Option<SessionView> {
         let link = self.link.as_ref()?;
-        let theirs: HashSet<_> = self.peer_segments.iter().map(|(tunnel, _)| *tunnel).collect();
-        let both =
-            self.params.segments.iter().map(|(tunnel, _)| *tunnel).filter(|tunnel| theirs.contains(tunnel));
-        Some(SessionView { peer: link.peer, segments: both.collect() })
+        let segments = SessionView::joined(&self.params.segments, &self.peer_segments);
+        Some(SessionView { peer: link.peer, segments })
     }
 
     fn connect(&mut self, now: Now) {

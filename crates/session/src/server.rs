@@ -1,8 +1,9 @@
 //! The hub's sessions: one for each site.
 
 mod parts;
+mod sites;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -236,12 +237,8 @@ impl Server {
         let at = usize::from(session.0);
         let site = self.sites.get(at)?;
         let link = site.link.as_ref()?;
-        let theirs: HashSet<_> = site.peer_segments.iter().map(|(tunnel, _)| *tunnel).collect();
-        let ours = self.params.sites[at].segments.iter().map(|(tunnel, _)| *tunnel);
-        Some(SessionView {
-            peer: link.peer,
-            segments: ours.filter(|tunnel| theirs.contains(tunnel)).collect(),
-        })
+        let segments = SessionView::joined(&self.params.sites[at].segments, &site.peer_segments);
+        Some(SessionView { peer: link.peer, segments })
     }
 
     fn link(&mut self, session: SessionIndex) -> Option<&mut Link> {
@@ -301,7 +298,8 @@ impl Server {
             return Err(format!("the client wants SASL mechanism {:?}", printable(&login.mechanism)));
         }
         let (name, bare) = scram::parse_first(&login.first).map_err(|error| error.to_string())?;
-        let site = self.params.sites.iter().position(|site| site.name == name);
+        let mut known = self.params.sites.iter().zip(&self.sites);
+        let site = known.position(|(params, site)| params.name == name && !site.vacant);
         let verifier = match site {
             Some(site) => self.params.sites[site].verifier.clone(),
             None => {

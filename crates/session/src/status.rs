@@ -1,11 +1,13 @@
 //! What the console shows of a session, and what the workers' tables need of it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use record::Cipher;
 use wire::tunnel::TunnelId;
 
 use crate::Now;
+use crate::message::SegmentList;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,15 @@ pub struct SiteStatus {
 pub struct SessionView {
     /// Where to send to.
     pub peer: Option<SocketAddr>,
-    /// The segments that both ends attach.
-    pub segments: Vec<TunnelId>,
+    /// The segments that both ends attach, with the smaller of their MTUs.
+    pub segments: SegmentList,
+}
+
+impl SessionView {
+    /// What both of two lists have.
+    pub(crate) fn joined(ours: &SegmentList, theirs: &SegmentList) -> SegmentList {
+        let theirs: HashMap<_, _> = theirs.iter().copied().collect();
+        let both = |(tunnel, mtu): &(TunnelId, u16)| Some((*tunnel, *theirs.get(tunnel)?.min(mtu)));
+        ours.iter().filter_map(both).collect()
+    }
 }

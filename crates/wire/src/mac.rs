@@ -1,6 +1,7 @@
 //! MAC addresses (IEEE 802 48-bit).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -33,6 +34,21 @@ impl MacAddr {
 
     /// Where the loop guard's probes go: a group address of local administration, which bridges flood.
     pub const LOOP_PROBE: Self = Self([0x03, 0x43, 0x57, 0x4c, 0x47, 0x01]);
+
+    /// The address of an IP multicast group (RFC 1112 6.4, RFC 2464 7); `None` for an address of one host.
+    pub fn of_group(group: IpAddr) -> Option<Self> {
+        match group {
+            IpAddr::V4(group) if group.is_multicast() => {
+                let [_, b, c, d] = group.octets();
+                Some(Self([0x01, 0x00, 0x5e, b & 0x7f, c, d]))
+            }
+            IpAddr::V6(group) if group.is_multicast() => {
+                let [.., a, b, c, d] = group.octets();
+                Some(Self([0x33, 0x33, a, b, c, d]))
+            }
+            _ => None,
+        }
+    }
 
     /// Whether this is the broadcast address.
     #[inline]
@@ -189,6 +205,15 @@ mod tests {
         assert!(MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x0e]).is_link_reserved());
         assert!(!MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x10]).is_link_reserved());
         assert!(!MacAddr([0x02, 0, 0, 0, 0, 1]).is_multicast());
+    }
+
+    #[test]
+    fn groups_have_the_addresses_of_the_rfcs() {
+        let of = |text: &str| MacAddr::of_group(text.parse().expect("an address")).map(|mac| mac.to_string());
+        assert_eq!(of("239.129.2.3").as_deref(), Some("01:00:5e:01:02:03"));
+        assert_eq!(of("ff05::1:1234").as_deref(), Some("33:33:00:01:12:34"));
+        assert_eq!(of("192.0.2.1"), None);
+        assert_eq!(of("fd00::1"), None);
     }
 
     #[test]

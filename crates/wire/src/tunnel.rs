@@ -7,6 +7,11 @@ ranged!(
     TunnelId(u16), 1, 4093, "tunnel ID"
 );
 
+impl TunnelId {
+    /// The smallest.
+    pub const FIRST: Self = Self(Self::MIN);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

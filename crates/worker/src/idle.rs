@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use crate::PortQueues;
+use crate::ports::Ports;
 
 /// Empty polls in a row before an adaptive worker sleeps: a poll of memory costs little, one of the kernel a system call.
 const EMPTY_POLLS: u32 = 64;
@@ -44,17 +45,29 @@ pub(crate) struct Idle {
 
 impl Idle {
     /// For the `workers` workers of an appliance; one that has others also waits for what they hand over, which does not wake it.
-    pub(crate) fn new(policy: IdlePolicy, queues: &[PortQueues], workers: usize) -> Self {
+    pub(crate) fn new(policy: IdlePolicy, ports: &Ports, workers: usize) -> Self {
         if matches!(policy, IdlePolicy::Adaptive(_)) {
             // The default slack of 50 us would double the sleep. Not being allowed to is no harm.
             if let Err(error) = nix::sys::prctl::set_timerslack(1) {
                 tracing::debug!(%error, "cannot set the timer slack");
             }
         }
-        let kernel = queues.iter().filter(|queue| queue.kernel().is_some()).count();
-        let patience = if kernel > 0 { EMPTY_KERNEL_POLLS } else { EMPTY_POLLS };
-        let all_wake = workers == 1 && kernel == queues.len() && kernel <= MAX_WAITED;
-        Self { policy, patience, all_wake, empty: 0, sleeps: 0 }
+        let mut idle = Self { policy, patience: EMPTY_POLLS, all_wake: false, empty: 0, sleeps: 0 };
+        idle.ports_changed(ports, workers);
+        idle
+    }
+
+    /// Other ports are to be waited for.
+    pub(crate) fn ports_changed(&mut self, ports: &Ports, workers: usize) {
+        let all = ports.queues().count();
+        let kernel = ports.queues().filter(|queues| queues.kernel().is_some()).count();
+        self.patience = if kernel > 0 { EMPTY_KERNEL_POLLS } else { EMPTY_POLLS };
+        self.all_wake = workers == 1 && kernel == all && kernel <= MAX_WAITED;
+    }
+
+    /// Whether nothing was done in the last round.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.empty > 0
     }
 
     /// Something was done in this round.
@@ -64,7 +77,7 @@ impl Idle {
     }
 
     /// Nothing was done in this round. Returns whether it slept.
-    pub(crate) fn idle(&mut self, queues: &[PortQueues]) -> bool {
+    pub(crate) fn idle(&mut self, ports: &Ports) -> bool {
         match self.policy {
             IdlePolicy::Adaptive(bound) if self.empty >= self.patience => {
                 self.sleeps = self.sleeps.saturating_add(1);
@@ -75,7 +88,7 @@ impl Idle {
                 } else {
                     bound / 3
                 };
-                wait(queues, pause);
+                wait(ports, pause);
                 true
             }
             _ => {
@@ -88,8 +101,8 @@ impl Idle {
 }
 
 /// Sleeps until `pause` is over or a kernel port has a frame.
-fn wait(queues: &[PortQueues], pause: Duration) {
-    let kernel = queues.iter().filter_map(PortQueues::kernel).take(MAX_WAITED);
+fn wait(ports: &Ports, pause: Duration) {
+    let kernel = ports.queues().filter_map(PortQueues::kernel).take(MAX_WAITED);
     let mut fds: ArrayVec<PollFd<'_>, MAX_WAITED> =
         kernel.map(|rx| PollFd::new(rx.fd(), PollFlags::POLLIN)).collect();
     if fds.is_empty() {

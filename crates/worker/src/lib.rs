@@ -9,6 +9,7 @@
 mod handover;
 mod idle;
 mod poll;
+mod ports;
 mod queue;
 mod sink;
 
@@ -30,7 +31,7 @@ use pipeline::tables::Tables;
 
 pub use handover::Handover;
 pub use idle::IdlePolicy;
-pub use queue::{PortQueues, Queues};
+pub use queue::{Pace, PortChange, PortQueues, Queues};
 
 /// What a worker works with.
 pub struct WorkerParams {
@@ -44,8 +45,10 @@ pub struct WorkerParams {
     pub idle: IdlePolicy,
     /// The instant that the appliance counts its time from, the same for all its threads.
     pub start: Instant,
-    /// The queues it owns, at most one pair per port.
+    /// The queues it owns at first, one pair for each port, in the ports' order.
     pub queues: Vec<PortQueues>,
+    /// Ports that come and go while it runs.
+    pub port_changes: Receiver<PortChange>,
     /// Where its buffers come from.
     pub pool: MbufPool,
     /// Most sessions there can be.

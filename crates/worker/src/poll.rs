@@ -10,11 +10,15 @@ use pipeline::tables::PortIndex;
 use pipeline::{BURST, Engine, HOUSEKEEPING, Now, View};
 
 use crate::idle::Idle;
+use crate::ports::Ports;
 use crate::sink::{PortSink, octets_of};
 use crate::{Handover, PortQueues, WorkerParams};
 
 /// Most orders carried out between two bursts, so that a long list does not hold traffic up.
 const COMMANDS_PER_ROUND: usize = 32;
+
+/// Rounds of a busy worker after which it polls the ports that are polled seldom.
+const SELDOM: u32 = 8;
 
 /// Polls until `stop` is set, then gives the queues back.
 pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
@@ -24,7 +28,8 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
         core,
         idle,
         start,
-        mut queues,
+        queues,
+        port_changes,
         mut pool,
         max_sessions,
         tables,
@@ -42,25 +47,29 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
     }
     let mut tables = Cache::new(tables);
     let mut engine = Engine::new(pool.clone(), id, max_sessions, events, notices);
-    let mut idle = Idle::new(idle, &queues, id.count);
-    let mut waiting: Vec<ArrayVec<Mbuf, BURST>> = queues.iter().map(|_| ArrayVec::new()).collect();
+    let mut ports = Ports::new(queues);
+    let mut idle = Idle::new(idle, &ports, id.count);
     let mut burst: ArrayVec<Mbuf, BURST> = ArrayVec::new();
     let mut tidied = Duration::ZERO;
+    let mut round = 0_u32;
 
     while !stop.load(Ordering::Relaxed) {
         let now = start.elapsed();
         let tables = tables.load();
         let view = View { tables, fdb: &fdb, counters: &counters, now: Now(now) };
         let mut busy = false;
+        round = round.wrapping_add(1);
 
         for command in commands.try_iter().take(COMMANDS_PER_ROUND) {
             busy = true;
-            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters, &handover);
+            let mut sink = PortSink::new(&mut ports, &counters, &handover);
             engine.command(view, &mut sink, command);
         }
-        for slot in 0..queues.len() {
-            let port = queues[slot].port;
-            let received = queues[slot].receive(&mut pool, &counters, &mut burst);
+        let all = round.is_multiple_of(SELDOM) || idle.is_idle();
+        for slot in 0..ports.len() {
+            let Some(queues) = ports.due(slot, all) else { continue };
+            let port = queues.port;
+            let received = queues.receive(&mut pool, &counters, &mut burst);
             if received == 0 {
                 continue;
             }
@@ -70,30 +79,34 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
                 counters.rx_frames.add(received as u64);
                 counters.rx_octets.add(octets_of(&burst));
             }
-            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters, &handover);
+            let mut sink = PortSink::new(&mut ports, &counters, &handover);
             engine.burst(view, &mut sink, port, &mut burst);
         }
         while let Some(port) = handed_over(&handover, id.index, &mut burst) {
             busy = true;
-            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters, &handover);
+            let mut sink = PortSink::new(&mut ports, &counters, &handover);
             engine.burst(view, &mut sink, port, &mut burst);
         }
         counters.poll.polls.add(1);
         if busy {
-            let mut sink = PortSink::new(&mut queues, &mut waiting, &counters, &handover);
+            let mut sink = PortSink::new(&mut ports, &counters, &handover);
             engine.finish(view, &mut sink);
             sink.flush();
             counters.poll.busy_polls.add(1);
             idle.busy();
-        } else if idle.idle(&queues) {
+        } else if idle.idle(&ports) {
             counters.poll.sleeps.add(1);
         }
         if now >= tidied + HOUSEKEEPING {
             tidied = now;
             engine.housekeeping(view);
+            for change in port_changes.try_iter() {
+                ports.change(change);
+                idle.ports_changed(&ports, id.count);
+            }
         }
     }
-    queues
+    ports.into_queues()
 }
 
 /// Takes packets of one port that other workers have for worker `index`, and tells which port. At most one burst, of which there may

@@ -13,6 +13,25 @@ pub struct PortQueues {
     pub port: PortIndex,
     /// The queues.
     pub queues: Queues,
+    /// How often they are polled.
+    pub pace: Pace,
+}
+
+/// How often a worker that is busy polls a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// In every round.
+    Always,
+    /// In every eighth round: a gateway, of which there may be many, each of which costs a system call.
+    Seldom,
+}
+
+/// A port comes or goes while the worker runs.
+pub enum PortChange {
+    /// Poll these queues too.
+    Add(PortQueues),
+    /// Poll the port no more, and give its queues up. Only for kernel ports: those of DPDK live as long as the appliance.
+    Remove(PortIndex),
 }
 
 /// A pair of queues.

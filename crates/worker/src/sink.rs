@@ -1,49 +1,42 @@
 //! The way out: collects the packets of a burst by port and sends them together.
 
-use arrayvec::ArrayVec;
 use counters::{CoreCounters, DropReason};
 use dpdk::Mbuf;
+use pipeline::Sink;
 use pipeline::tables::PortIndex;
-use pipeline::{BURST, Sink};
 use wire::buf::PacketBuf;
 
-use crate::{Handover, PortQueues};
+use crate::Handover;
+use crate::ports::Ports;
 
 /// Packets that wait for the end of a burst, by port.
 pub(crate) struct PortSink<'a> {
-    queues: &'a mut [PortQueues],
-    waiting: &'a mut [ArrayVec<Mbuf, BURST>],
+    ports: &'a mut Ports,
     counters: &'a CoreCounters,
     handover: &'a Handover,
 }
 
 impl<'a> PortSink<'a> {
-    /// `waiting` has one place for each of `queues`.
-    pub(crate) fn new(
-        queues: &'a mut [PortQueues],
-        waiting: &'a mut [ArrayVec<Mbuf, BURST>],
-        counters: &'a CoreCounters,
-        handover: &'a Handover,
-    ) -> Self {
-        Self { queues, waiting, counters, handover }
+    pub(crate) fn new(ports: &'a mut Ports, counters: &'a CoreCounters, handover: &'a Handover) -> Self {
+        Self { ports, counters, handover }
     }
 
     /// Sends everything that waits.
     pub(crate) fn flush(&mut self) {
-        for slot in 0..self.waiting.len() {
-            if !self.waiting[slot].is_empty() {
-                self.transmit(slot);
-            }
+        for slot in 0..self.ports.len() {
+            self.transmit(PortIndex(slot as u8));
         }
     }
 
     /// Gives a port all its packets. What it does not take is dropped: a stalled port must not
     /// stall the others.
-    fn transmit(&mut self, slot: usize) {
-        let waiting = &mut self.waiting[slot];
+    fn transmit(&mut self, port: PortIndex) {
+        let Some((queues, waiting)) = self.ports.sending(port) else { return };
+        if waiting.is_empty() {
+            return;
+        }
         let (count, octets) = (waiting.len(), octets_of(waiting));
-        let port = self.queues[slot].port;
-        let sent = self.queues[slot].send(waiting);
+        let sent = queues.send(waiting);
         if let Some(counters) = self.counters.ports.get(port.index()) {
             counters.tx_frames.add(sent as u64);
             // All octets, or of those that were taken their share.
@@ -57,16 +50,16 @@ impl<'a> PortSink<'a> {
 
 impl Sink<Mbuf> for PortSink<'_> {
     fn send(&mut self, port: PortIndex, buf: Mbuf) {
-        // Every worker has queues of every port, in their order.
-        let slot = port.index();
-        let Some(_) = self.queues.get(slot).filter(|queues| queues.port == port) else {
-            self.counters.drops.add(DropReason::NoDestination, 1);
-            return;
-        };
-        if self.waiting[slot].is_full() {
-            self.transmit(slot);
+        match self.ports.sending(port) {
+            Some((_, waiting)) if waiting.is_full() => {}
+            Some((_, waiting)) => return waiting.push(buf),
+            // Of a table that is a moment older than the ports.
+            None => return self.counters.drops.add(DropReason::NoDestination, 1),
         }
-        self.waiting[slot].push(buf);
+        self.transmit(port);
+        if let Some((_, waiting)) = self.ports.sending(port) {
+            waiting.push(buf);
+        }
     }
 
     fn hand_over(&mut self, worker: usize, port: PortIndex, buf: Mbuf) {

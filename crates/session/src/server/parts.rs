@@ -14,6 +14,8 @@ use crate::{ConnId, Now};
 /// The changing part of a site.
 #[derive(Default)]
 pub(super) struct Site {
+    /// Whether it was removed; its parameters are those it had last.
+    pub(super) vacant: bool,
     pub(super) link: Option<Link>,
     pub(super) instance: [u8; 16],
     /// The connection that the present epoch came from, while it is open.

@@ -1,0 +1,32 @@
+//! Settings that change while the client runs.
+
+use super::{Client, ClientParams, SESSION};
+use crate::message::{Message, SegmentList, farewell};
+use crate::{Now, Output};
+
+impl Client {
+    /// Attaches other segments from now on, and tells the server. The session goes on.
+    pub fn set_segments(&mut self, segments: SegmentList) {
+        if self.params.segments == segments {
+            return;
+        }
+        self.params.segments.clone_from(&segments);
+        if let Some(conn) = self.current {
+            self.send(conn, &Message::Segments(segments));
+        }
+        self.out.push_back(Output::Changed(SESSION));
+    }
+
+    /// Ends the session and begins anew with other settings: another server, user or password.
+    pub fn restart(&mut self, now: Now, params: ClientParams) {
+        self.say_bye(farewell::SHUTDOWN, "the client's settings changed");
+        let open: Vec<_> = self.conns.keys().copied().collect();
+        open.into_iter().for_each(|conn| self.close(conn));
+        self.down(now, "the client's settings changed");
+        self.params = params;
+        self.cache = Default::default();
+        self.redirect = None;
+        self.failures = 0;
+        self.connect_at = Some(now);
+    }
+}

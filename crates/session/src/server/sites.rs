@@ -1,0 +1,82 @@
+//! Sites that come, change and go while the server runs. What did not change goes on undisturbed.
+
+use std::time::Duration;
+
+use bridge::SessionIndex;
+use record::Cipher;
+
+use super::parts::{Site, Stage};
+use super::{Server, SiteParams, index};
+use crate::message::{Message, farewell};
+use crate::{ConnId, Now, Output};
+
+impl Server {
+    /// Changes what holds for all sites. Sessions that are up keep what they agreed on.
+    pub fn set_limits(&mut self, dead_peer: Duration, max_half_open: usize, ciphers: Vec<Cipher>) {
+        self.params.dead_peer = dead_peer;
+        self.params.max_half_open = max_half_open;
+        self.params.ciphers = ciphers;
+    }
+
+    /// Adds a site, or changes the one at this place. A session goes on unless the site is now disabled, or has another name or
+    /// password. Places are to be filled in order, without a gap.
+    pub fn set_site(&mut self, now: Now, session: SessionIndex, params: SiteParams) {
+        let at = usize::from(session.0);
+        if at == self.sites.len() {
+            self.sites.push(Site::default());
+            self.params.sites.push(params);
+            return;
+        }
+        let Some(old) = self.params.sites.get(at) else { return };
+        let same = old.name == params.name && old.verifier == params.verifier;
+        if self.sites[at].vacant || !same || !params.enabled {
+            let reason =
+                if same { "the operator disabled the site" } else { "the site's credentials changed" };
+            self.dismiss(now, at, reason);
+        }
+        let segments_changed = self.params.sites[at].segments != params.segments;
+        if self.sites[at].vacant || self.params.sites[at].name != params.name {
+            self.sites[at] = Site::default();
+        }
+        let segments = params.segments.clone();
+        self.params.sites[at] = params;
+        if segments_changed && self.sites[at].link.is_some() {
+            if let Some(conn) = self.sites[at].current {
+                self.send(conn, &Message::Segments(segments));
+            }
+            self.out.push_back(Output::Changed(session));
+        }
+    }
+
+    /// Removes a site. Its place stays empty until [`Server::set_site`] fills it.
+    pub fn remove_site(&mut self, now: Now, session: SessionIndex) {
+        let at = usize::from(session.0);
+        if at < self.sites.len() {
+            self.dismiss(now, at, "the operator removed the site");
+            self.sites[at].vacant = true;
+        }
+    }
+
+    /// Ends a site's session and the logins that are on their way.
+    fn dismiss(&mut self, now: Now, at: usize, reason: &str) {
+        if let Some(conn) = self.sites[at].current {
+            self.send(
+                conn,
+                &Message::Bye { code: farewell::DISABLED, text: "disabled by the operator".into() },
+            );
+        }
+        self.down(now, at, reason);
+        let of_site = |stage: &Stage| match stage {
+            Stage::Challenged { site, .. } => *site == Some(at),
+            Stage::Conflict { site, .. } | Stage::Welcomed { site, .. } | Stage::Open { site } => *site == at,
+            Stage::Preparing(preparing) => preparing.site == at,
+            Stage::Handshake | Stage::Connected { .. } => false,
+        };
+        let conns: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| of_site(&conn.stage)).map(|(id, _)| *id).collect();
+        for conn in conns {
+            self.fail(now, conn, reason);
+        }
+        self.out.push_back(Output::Changed(index(at)));
+    }
+}
