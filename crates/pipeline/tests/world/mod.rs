@@ -159,6 +159,13 @@ impl Site {
         }
     }
 
+    /// Changes all segments.
+    pub fn change(&mut self, change: impl Fn(&mut Segment)) {
+        let mut segments: Vec<Segment> = self.tables.segments.iter().map(|(_, segment)| segment.clone()).collect();
+        segments.iter_mut().for_each(change);
+        self.tables.segments = Segments::new(segments);
+    }
+
     /// This site's WAN address.
     pub fn wan(&self) -> SocketAddr {
         self.wan
@@ -189,6 +196,7 @@ impl Site {
         let view =
             View { tables: &self.tables, fdb: &self.fdb, counters: &self.counters, now: Now(self.now) };
         self.engine.command(view, &mut sent, command);
+        self.engine.finish(view, &mut sent);
         sent
     }
 
