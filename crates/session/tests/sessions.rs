@@ -6,7 +6,8 @@ mod world;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use session::{ConnId, State};
+use bridge::SessionIndex;
+use session::{ConnId, SiteParams, State};
 use world::*;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -173,4 +174,55 @@ fn a_stranger_with_many_connections_keeps_nobody_out() {
     assert!(world.run_until(|world| world.is_up(oslo)), "{:#?}", world.log);
     world.run(Duration::from_secs(6));
     assert!(world.logged("the login took too long"));
+}
+
+#[test]
+fn sites_come_change_and_go_without_harm_to_others() {
+    let mut world = World::new(14, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    let lima = world.spoke("lima", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    assert!(world.logged("there is no site"));
+    let since = world.server.status()[0].up_since;
+
+    let now = world.now;
+    world.server.set_site(now, SessionIndex(1), site("lima"));
+    assert!(world.run_until(|world| world.is_up(lima)), "{:#?}", world.log);
+
+    // Other segments are told to the peer, and the session goes on.
+    let now = world.now;
+    world.server.set_site(now, SessionIndex(1), SiteParams { segments: segments(&[11]), ..site("lima") });
+    world.run(Duration::from_millis(200));
+    assert!(world.spokes[lima].client.view().expect("up").segments.is_empty());
+    world.spokes[lima].client.set_segments(segments(&[11, 12]));
+    world.run(Duration::from_millis(200));
+    assert_eq!(world.server.view(SessionIndex(1)).expect("up").segments, segments(&[11]));
+    assert!(!world.logged("\"lima\" is down"));
+
+    let now = world.now;
+    world.server.set_site(now, SessionIndex(1), SiteParams { enabled: false, ..site("lima") });
+    world.run(Duration::from_millis(200));
+    assert_eq!(world.server.status()[1].state, State::Disabled);
+    assert!(world.spokes[lima].client.view().is_none(), "the client knows at once");
+
+    let now = world.now;
+    world.server.set_site(now, SessionIndex(1), site("lima"));
+    assert!(world.run_until(|world| world.is_up(lima)), "{:#?}", world.log);
+    let now = world.now;
+    world.server.remove_site(now, SessionIndex(1));
+    world.run(Duration::from_secs(12));
+    assert!(world.spokes[lima].client.view().is_none(), "its name is not known any more");
+    assert_eq!(world.server.status()[0].up_since, since, "nothing of this was felt elsewhere");
+    assert!(world.is_up(oslo));
+}
+
+#[test]
+fn a_client_with_other_settings_begins_anew() {
+    let mut world = World::new(15, &["oslo", "lima"]);
+    let spoke = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(spoke)));
+    let (now, params) = (world.now, world.client_params("lima", "secret", LONG));
+    world.spokes[spoke].client.restart(now, params);
+    assert!(world.run_until(|world| world.server.status()[1].state == State::Up && world.is_up(spoke)));
+    assert_eq!(world.server.status()[0].state, State::Down);
 }

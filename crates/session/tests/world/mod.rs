@@ -100,15 +100,20 @@ pub fn server_address() -> SocketAddr {
     "192.0.2.1:443".parse().expect("an address")
 }
 
+/// A site that may connect with the password `secret`.
+pub fn site(name: &str) -> SiteParams {
+    SiteParams {
+        name: name.into(),
+        verifier: cheap_verifier(),
+        segments: segments(&[10, 11]),
+        enabled: !name.starts_with("disabled"),
+    }
+}
+
 impl World {
     pub fn new(seed: u64, sites: &[&str]) -> Self {
         let chance = Chance(Rc::new(RefCell::new(seed | 1)));
-        let sites = sites.iter().map(|name| SiteParams {
-            name: (*name).into(),
-            verifier: cheap_verifier(),
-            segments: segments(&[10, 11]),
-            enabled: !name.starts_with("disabled"),
-        });
+        let sites = sites.iter().map(|name| site(name));
         let params = ServerParams {
             engine: record::Engine::Ring,
             workers: 1,
@@ -148,7 +153,12 @@ impl World {
     }
 
     pub fn client(&self, site: &str, password: &str, rekey: Duration) -> Client {
-        let params = ClientParams {
+        let params = self.client_params(site, password, rekey);
+        Client::new(params, Box::new(self.chance.clone()), self.now)
+    }
+
+    pub fn client_params(&self, site: &str, password: &str, rekey: Duration) -> ClientParams {
+        ClientParams {
             engine: record::Engine::Ring,
             workers: 1,
             site: site.into(),
@@ -157,8 +167,7 @@ impl World {
             segments: segments(&[10]),
             rekey,
             software: "test".into(),
-        };
-        Client::new(params, Box::new(self.chance.clone()), self.now)
+        }
     }
 
     /// The client's machine loses power: no farewell, all its state is gone, and it starts anew.
