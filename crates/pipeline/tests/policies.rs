@@ -56,12 +56,19 @@ fn arp_for_an_egress_gateway_crosses_in_neither_direction() {
     };
     a.change(|segment| segment.policy.egress = Some(filter()));
     assert_eq!(cross(&mut a, &mut b, &arp(host(1), 1, 254)), 0, "ours stays");
-    assert_eq!(cross(&mut b, &mut a, &arp(host(2), 2, 254)), 0, "theirs is not taken, though they do not filter");
+    assert_eq!(
+        cross(&mut b, &mut a, &arp(host(2), 2, 254)),
+        0,
+        "theirs is not taken, though they do not filter"
+    );
     assert_eq!(cross(&mut b, &mut a, &frame(GATEWAY, host(2), 60, 1)), 0, "nobody there reaches our gateway");
     assert_eq!(cross(&mut a, &mut b, &arp(host(1), 1, 2)), 1, "everything else is bridged");
     assert_eq!(cross(&mut b, &mut a, &arp(host(2), 2, 1)), 1);
     assert_eq!(cross(&mut b, &mut a, &frame(host(1), host(2), 60, 1)), 1);
-    assert_eq!((a.drops(DropReason::EgressFiltered), counted_in_segment(&a, DropReason::EgressFiltered)), (3, 3));
+    assert_eq!(
+        (a.drops(DropReason::EgressFiltered), counted_in_segment(&a, DropReason::EgressFiltered)),
+        (3, 3)
+    );
     assert_eq!(a.fdb.lookup(SEGMENT, GATEWAY), None);
 }
 
@@ -73,14 +80,17 @@ fn storm_control_limits_each_side_by_itself() {
     let control = Arc::new(StormControl::new(limits, [LAN, session]));
     a.change(|segment| segment.policy.storm = Some(Arc::clone(&control)));
     let group = MacAddr([1, 0, 0x5e, 0, 0, 9]);
-    let mut passed = |dst: MacAddr| (0..20).map(|_| cross(&mut a, &mut b, &frame(dst, host(1), 60, 1))).sum::<usize>();
+    let mut passed =
+        |dst: MacAddr| (0..20).map(|_| cross(&mut a, &mut b, &frame(dst, host(1), 60, 1))).sum::<usize>();
     assert_eq!((passed(MacAddr::BROADCAST), passed(group), passed(host(9))), (10, 5, 3));
-    let back = (0..20).map(|_| cross(&mut b, &mut a, &frame(MacAddr::BROADCAST, host(2), 60, 1))).sum::<usize>();
+    let back =
+        (0..20).map(|_| cross(&mut b, &mut a, &frame(MacAddr::BROADCAST, host(2), 60, 1))).sum::<usize>();
     assert_eq!(back, 10, "the site has a budget of its own");
     assert_eq!(cross(&mut a, &mut b, &frame(host(2), host(1), 60, 1)), 1, "known unicast is not limited");
     assert_eq!(counted_in_segment(&a, DropReason::StormLimited), 10 + 15 + 17 + 10);
     a.now += Duration::from_millis(500);
-    let later = (0..20).map(|_| cross(&mut a, &mut b, &frame(MacAddr::BROADCAST, host(1), 60, 1))).sum::<usize>();
+    let later =
+        (0..20).map(|_| cross(&mut a, &mut b, &frame(MacAddr::BROADCAST, host(1), 60, 1))).sum::<usize>();
     assert_eq!(later, 5, "half a second's worth");
 }
 
@@ -100,8 +110,15 @@ fn a_full_site_is_flooded_to_and_takes_nothing_from_others() {
     let (mut a, mut b) = one_vlan();
     a.fdb.limit(Part::Session(SESSION), Some(1));
     assert_eq!(cross(&mut b, &mut a, &frame(MacAddr::BROADCAST, host(2), 60, 1)), 1);
-    assert_eq!(cross(&mut b, &mut a, &frame(MacAddr::BROADCAST, host(3), 60, 1)), 1, "forwarded, not learned");
-    assert_eq!((a.fdb.lookup(SEGMENT, host(2)), a.fdb.lookup(SEGMENT, host(3))), (Some(Endpoint::Session(SESSION)), None));
+    assert_eq!(
+        cross(&mut b, &mut a, &frame(MacAddr::BROADCAST, host(3), 60, 1)),
+        1,
+        "forwarded, not learned"
+    );
+    assert_eq!(
+        (a.fdb.lookup(SEGMENT, host(2)), a.fdb.lookup(SEGMENT, host(3))),
+        (Some(Endpoint::Session(SESSION)), None)
+    );
     assert_eq!(counted_in_segment(&a, DropReason::MacLimit), 1);
 }
 

@@ -161,7 +161,8 @@ impl Site {
 
     /// Changes all segments.
     pub fn change(&mut self, change: impl Fn(&mut Segment)) {
-        let mut segments: Vec<Segment> = self.tables.segments.iter().map(|(_, segment)| segment.clone()).collect();
+        let mut segments: Vec<Segment> =
+            self.tables.segments.iter().map(|(_, segment)| segment.clone()).collect();
         segments.iter_mut().for_each(change);
         self.tables.segments = Segments::new(segments);
     }

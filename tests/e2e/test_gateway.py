@@ -1,0 +1,189 @@
+"""Gateways, egress optimization, routed networks, and changes on the running appliance."""
+
+import re
+import signal
+import time
+
+import pytest
+from scapy.all import ARP, IP, TCP, Dot1Q, Ether, Raw
+
+from lab import Lab
+from tools import Capture, inject, ping_times, pinging
+
+GATEWAY, GATEWAY6 = "10.10.0.254", "fd10::fe"
+GATEWAY_CONFIG = f"""
+[segment.gateway]
+addresses = ["{GATEWAY}/24", "{GATEWAY6}/64"]
+egress = ["{GATEWAY}", "{GATEWAY6}"]
+"""
+
+
+def transit(here, there, network):
+    """A segment that is a routed link, and a route over it."""
+    return f"""
+[[segment]]
+name = "transit"
+tunnel_id = 4000
+[segment.gateway]
+addresses = ["10.255.0.{here}/30"]
+routes = [{{ to = "{network}", via = "10.255.0.{there}" }}]
+"""
+
+
+def in_segment(appliance, name, text):
+    """Adds `text` to a segment's configuration."""
+    config = appliance.config.read_text()
+    changed = re.sub(rf'(name = "{name}"\ntunnel_id = \d+\n)', rf"\1{text}", config)
+    assert changed != config
+    appliance.config.write_text(changed)
+
+
+def reload(appliance):
+    """Puts the configuration in force and waits until it is."""
+    appliance.namespace.run(appliance.lab.binary, "reload", "--socket", appliance.socket)
+
+
+@pytest.fixture(scope="module")
+def gateways():
+    with Lab() as lab:
+        for appliance, transit_config in ((lab.a, transit(1, 2, "10.92.0.0/16")), (lab.b, transit(2, 1, "10.91.0.0/16"))):
+            in_segment(appliance, "servers", GATEWAY_CONFIG)
+            config = appliance.config.read_text().replace('segments = ["servers", "voice"]\n', "")
+            appliance.config.write_text(config + transit_config)
+        for host, number in (("a10", 1), ("b10", 2)):
+            lab[host].address("eth0" if host == "b10" else next(iter(interfaces(lab[host]))), f"fd10::{number}/64")
+        lab.start()
+        yield lab
+
+
+def interfaces(host):
+    """The interfaces of a host that have an address of segment "servers"."""
+    return re.findall(r"^\d+: (\S+)\s+inet 10\.10\.", host.run("ip", "-o", "-4", "address"), re.MULTILINE)
+
+
+def neighbour(host, address):
+    """The MAC address that a host has for another, after it has asked."""
+    ping_times(host, address, count=1)
+    found = re.search(r"lladdr (\S+)", host.run("ip", "neigh", "show", address))
+    return found and found.group(1)
+
+
+@pytest.mark.parametrize("address", [GATEWAY, GATEWAY6])
+def test_the_same_gateway_is_another_at_each_site(gateways, address):
+    macs = [appliance.show("segments")["segments"][0]["gateway"]["mac"] for appliance in (gateways.a, gateways.b)]
+    assert macs[0] != macs[1]
+    for host, mac in (("a10", macs[0]), ("b10", macs[1])):
+        assert neighbour(gateways[host], address) == mac
+        assert len(ping_times(gateways[host], address)) == 5
+    assert len(ping_times(gateways["a10"], "10.10.0.2")) == 5, "everything else is bridged"
+
+
+def test_nothing_about_the_gateway_crosses(gateways, tmp_path):
+    gateways["a10"].ip("neigh", "flush", "all")
+    with Capture(gateways["b10"], "eth0", tmp_path / "b.pcap", "arp or icmp6") as capture:
+        ping_times(gateways["a10"], GATEWAY)
+        ping_times(gateways["a10"], GATEWAY6)
+        gateways["a"].run("arping", "-q", "-U", "-c", "2", "-I", "cw10", GATEWAY, check=False)
+        ping_times(gateways["a10"], "10.10.0.2", count=1)
+    about = [frame for frame in capture.frames if Ether(frame).haslayer(ARP) and GATEWAY in (Ether(frame).psrc, Ether(frame).pdst)]
+    assert about == []
+    assert capture.having(bytes([10, 10, 0, 2])), "the capture sees what crosses"
+    assert gateways.a.drops()["egress_filtered"] > 0
+
+
+def test_the_gateway_answers_with_the_tunnel_down_and_a_moved_host_keeps_its_traffic(gateways):
+    gateways["wan"].ip("link", "set", "dev", "a", "down")
+    try:
+        for host in ("a10", "b10"):
+            assert len(ping_times(gateways[host], GATEWAY)) == 5
+            assert len(ping_times(gateways[host], GATEWAY6)) == 5
+    finally:
+        gateways["wan"].ip("link", "set", "dev", "a", "up")
+        gateways.wait_up()
+    # A host with the address of a10 at site B: what it did at A is not in the way.
+    gateways["b10"].address("eth0", "10.10.0.77/24")
+    assert gateways["b10"].run("ping", "-c", "2", "-i", "0.2", "-W", "1", "-I", "10.10.0.77", GATEWAY)
+
+
+def test_networks_that_are_not_stretched_are_reached_through_the_tunnel(gateways):
+    gateways["a"].address("lo", "10.91.0.1/16")
+    gateways["b"].address("lo", "10.92.0.1/16")
+    deadline = time.monotonic() + 5
+    while not (times := ping_times(gateways["a"], "10.92.0.1", count=1)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert times
+    assert gateways["b"].run("ping", "-c", "2", "-i", "0.2", "-W", "1", "-I", "10.92.0.1", "10.91.0.1")
+
+
+def test_redirects_are_off_and_can_be_on(gateways):
+    def setting():
+        path = "/proc/sys/net/ipv4/conf"
+        return gateways["a"].run("cat", f"{path}/all/send_redirects", f"{path}/cw10/send_redirects").split()
+
+    assert setting() == ["0", "0"]
+    config = gateways.a.config.read_text()
+    gateways.a.config.write_text(config.replace("[segment.gateway]\n", "[segment.gateway]\nsend_redirects = true\n", 1))
+    reload(gateways.a)
+    assert setting()[1] == "1"
+    gateways.a.config.write_text(config)
+    reload(gateways.a)
+    assert setting()[1] == "0"
+
+
+def test_changes_on_the_running_appliance_cost_no_frame_elsewhere(gateways):
+    config = gateways.a.config.read_text()
+    with pinging(gateways["a10"], "10.10.0.2", 0.005) as result:
+        extra = ""
+        for number in range(5):
+            extra += f'\n[[segment]]\nname = "new{number}"\ntunnel_id = {100 + number}\n'
+            extra += f'[[segment.attachment]]\nport = "trunk0"\nvlan = {100 + number}\n'
+            extra += f'[[server.site]]\nuser = "site{number}"\nverifier = "{re.search("verifier = .(.*).", config).group(1)}"\n'
+            gateways.a.config.write_text(config + extra)
+            gateways.a.process.send_signal(signal.SIGHUP)
+            time.sleep(0.2)
+        assert len(gateways.a.show("segments")["segments"]) == 8
+        assert len(gateways.a.show("service", "l2vpn")["sites"]) == 6
+        gateways.a.config.write_text(config)
+        reload(gateways.a)
+        # A bad file changes nothing, and says why.
+        gateways.a.config.write_text(config.replace("tunnel_id = 11", "tunnel_id = 9999"))
+        with pytest.raises(Exception, match=r"a\.toml:\d+: segment\[2\]\.tunnel_id: 9999 is out of range"):
+            reload(gateways.a)
+        gateways.a.config.write_text(config.replace("data_port = 443", "data_port = 444"))
+        with pytest.raises(Exception, match="server.data_port cannot change while the appliance runs"):
+            reload(gateways.a)
+        gateways.a.config.write_text(config)
+        reload(gateways.a)
+    assert result["sent"] > 200 and result["received"] == result["sent"], result
+    assert len(gateways.a.show("segments")["segments"]) == 3
+
+
+def test_a_disabled_site_is_down_and_comes_back(gateways):
+    config = gateways.a.config.read_text()
+    gateways.a.config.write_text(config.replace('user = "branch"\n', 'user = "branch"\nenabled = false\n'))
+    reload(gateways.a)
+    assert not gateways.a.up()
+    gateways.a.config.write_text(config)
+    reload(gateways.a)
+    gateways.wait_up()
+
+
+def test_handshakes_are_made_to_fit(gateways, tmp_path):
+    """From the trunk at A, tagged, to the host at B, behind VXLAN."""
+    source = gateways["a10"].mac(next(iter(interfaces(gateways["a10"]))))
+    target = gateways["b10"].mac("eth0")
+    ping_times(gateways["a10"], "10.10.0.2", count=1)
+    syn = (Ether(src=source, dst=target) / Dot1Q(vlan=10, prio=5) / IP(src="10.10.0.1", dst="10.10.0.2")
+           / TCP(sport=4000, dport=9, flags="S", options=[("NOP", None), ("MSS", 1460)]) / Raw(b""))
+    before = gateways.a.show("service", "l2vpn", "statistics")["segments"][0]["mssAdjusted"]
+    with Capture(gateways["b10"], "eth0", tmp_path / "syn.pcap", "tcp port 9") as capture:
+        inject(gateways["a-lan"], "host10", [syn])
+        time.sleep(0.2)
+    seen = [Ether(frame) for frame in capture.frames if Ether(frame)[TCP].flags == "S"]
+    assert len(seen) == 1
+    mss = dict(seen[0][TCP].options)["MSS"]
+    assert 1300 < mss < 1460
+    checksum = seen[0][TCP].chksum
+    del seen[0][TCP].chksum
+    assert Ether(bytes(seen[0]))[TCP].chksum == checksum
+    assert gateways.a.show("service", "l2vpn", "statistics")["segments"][0]["mssAdjusted"] == before + 1
