@@ -98,7 +98,6 @@ fn unsafe_code_lives_where_it_is_needed_and_nowhere_else() {
 
 #[test]
 fn no_file_is_too_long_to_read() {
-
     const REASONED: &[&str] = &[];
     for (path, text) in sources() {
         let lines = text.lines().count();
