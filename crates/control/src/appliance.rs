@@ -17,7 +17,7 @@ use pipeline::command::{Command, Event};
 use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 use record::LaneId;
-use serde_json::{Value, json};
+use serde_json::Value;
 use session::{ConnId, Level, Now, Output, SessionView};
 
 use crate::clock::Clock;
@@ -29,9 +29,9 @@ use crate::layout::{Changes, Layout};
 use crate::nexthop::{NextHop, Routes};
 use crate::places::NoPlace;
 use crate::random::OsRandom;
+use crate::requests::socket::RequestSocket;
 use crate::sessions::{BadVerifier, Sessions};
 use crate::show::{PortState, Shown};
-use crate::showsock::ShowSocket;
 use crate::snapshot::{PortInfo, Remote, Source};
 
 /// How often the workers' events are looked at. They do not wake us, since that would cost them a system call.
@@ -98,9 +98,9 @@ pub enum ControlError {
     /// A UDP port.
     #[error(transparent)]
     Hold(#[from] HoldError),
-    /// The socket of `causeway show`.
+    /// The socket that requests come to.
     #[error("cannot listen on {0}: {1}")]
-    Show(std::path::PathBuf, io::Error),
+    Socket(std::path::PathBuf, io::Error),
     /// The configuration has more of something than there can be.
     #[error("the configuration has too many segments, attachments or sites")]
     NoPlace,
@@ -115,7 +115,7 @@ pub struct Appliance {
     pub(crate) layout: Layout,
     pub(crate) sessions: Sessions,
     pub(crate) connections: Connections,
-    show: ShowSocket,
+    requests: RequestSocket,
     routes: Routes,
     pub(crate) gateways: Gateways,
     data_port: HeldPort,
@@ -172,7 +172,8 @@ impl Appliance {
         })?;
         let vtep_ports = vtep_ports(&config)?;
         let socket = &config.system.socket;
-        let show = ShowSocket::bind(socket).map_err(|error| ControlError::Show(socket.clone(), error))?;
+        let requests = RequestSocket::bind(socket, connections.registry())
+            .map_err(|error| ControlError::Socket(socket.clone(), error))?;
         let netlink =
             || Routes::new().map_err(|error| ControlError::System("cannot ask the kernel for routes", error));
         let uplink = config.ports.iter().position(|port| port.role == Role::Uplink);
@@ -196,7 +197,7 @@ impl Appliance {
             layout,
             sessions,
             connections,
-            show,
+            requests,
             routes: netlink()?,
             gateways,
             data_port,
@@ -282,7 +283,7 @@ impl Appliance {
             self.publish();
         }
         self.flush_backlog();
-        self.serve_show();
+        self.serve_requests();
         Ok(())
     }
 
@@ -515,18 +516,17 @@ impl Appliance {
         self.dirty = false;
     }
 
-    fn serve_show(&mut self) {
-        for (request, words) in self.show.requests() {
-            let answer = match words.as_str() {
-                "reload" => self.reload().map(|done| json!({ "done": done })),
-                _ => self.answer(&words),
-            };
-            request.reply(answer);
+    fn serve_requests(&mut self) {
+        let events = self.connections.take_others();
+        let now = self.now();
+        for request in self.requests.requests(self.connections.registry(), &events, now) {
+            self.request(request);
         }
+        self.requests.flush(now);
     }
 
     /// Answers `causeway show`.
-    fn answer(&self, words: &str) -> Result<Value, String> {
+    pub(crate) fn show(&self, words: &str) -> Result<Value, String> {
         let tables = self.parts.tables.load();
         let shown = Shown {
             layout: &self.layout,

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use config::{Client, Config, Mode, Server};
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use session::{ConnId, ExportFailed, Exporter, Now};
 
 use crate::tls::{ClientTls, Fingerprint, PemError, ServerTls, TlsConn, TlsEvent, Trust};
 
 const LISTENER: Token = Token(usize::MAX);
+
+/// Tokens below this are connections; the others, but for the listener's, belong to whoever registered them.
+const CONNECTIONS: usize = 1 << 48;
 
 /// How long a connection has to close in order.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
@@ -41,6 +45,8 @@ pub(crate) struct Connections {
     /// A server numbers what it accepts; a client's numbers come from its state machine.
     next: u64,
     happened: Vec<(ConnId, Happened)>,
+    /// Events of those who share the queue.
+    others: Vec<Event>,
 }
 
 enum Side {
@@ -111,7 +117,7 @@ impl Connections {
                 resolved: unbounded(),
             },
         };
-        Ok(Self { poll, side, conns: HashMap::new(), next: 0, happened: Vec::new() })
+        Ok(Self { poll, side, conns: HashMap::new(), next: 0, happened: Vec::new(), others: Vec::new() })
     }
 
     /// Reads certificates and keys anew, for the connections that begin from now on. Nothing changes on an error.
@@ -145,14 +151,26 @@ impl Connections {
         // The listener is edge-triggered: what is not accepted now is looked for in each round.
         self.accept();
         for event in &events {
-            if event.token() != LISTENER {
-                self.drive(ConnId(event.token().0 as u64));
+            match event.token() {
+                LISTENER => {}
+                Token(conn) if conn < CONNECTIONS => self.drive(ConnId(conn as u64)),
+                _ => self.others.push(event.clone()),
             }
         }
         self.take_resolved();
         let now = now();
         self.conns.retain(|_, entry| entry.closing.is_none_or(|since| now < since + CLOSING_TIME));
         Ok(std::mem::take(&mut self.happened))
+    }
+
+    /// Where others register what wakes the control thread, under tokens from 2^48 on.
+    pub(crate) fn registry(&self) -> &Registry {
+        self.poll.registry()
+    }
+
+    /// What happened to what others registered, since this was asked last.
+    pub(crate) fn take_others(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.others)
     }
 
     /// Starts a client's connection.

@@ -5,6 +5,7 @@
 
 mod appliance;
 pub mod clock;
+mod commands;
 mod connections;
 pub mod datasock;
 mod engine;
@@ -16,9 +17,9 @@ mod places;
 mod policy;
 pub mod random;
 mod reload;
+mod requests;
 mod sessions;
 mod show;
-mod showsock;
 mod snapshot;
 pub mod tls;
 
@@ -26,7 +27,7 @@ pub use appliance::{Appliance, ControlError, Params};
 pub use connections::{SetupError, check_files};
 pub use gateways::HostPorts;
 pub use layout::session_places;
+pub use requests::socket::ask;
 pub use sessions::{BadVerifier, check_verifiers};
 pub use show::{COMMANDS, PortState};
-pub use showsock::ask;
 pub use snapshot::PortInfo;
