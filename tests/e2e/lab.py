@@ -143,9 +143,10 @@ def causeway_binary():
 class Appliance:
     """One appliance: its namespace, configuration, log and, while it runs, process."""
 
-    def __init__(self, lab, name):
+    def __init__(self, lab, name, peers=1):
         self.lab = lab
         self.name = name
+        self.peers = peers
         self.namespace = lab[name]
         self.config = lab.directory / f"{name}.toml"
         self.log_path = lab.directory / f"{name}.log"
@@ -182,12 +183,12 @@ class Appliance:
         return json.loads(sh(self.lab.binary, "show", *words, "--json", "--socket", self.socket))
 
     def up(self):
-        """Whether a session of this appliance is up."""
+        """Whether as many sessions of this appliance are up as it has peers."""
         try:
             sites = self.show("service", "l2vpn")["sites"]
         except Exception:
             return False
-        return any(site["state"] == "up" for site in sites)
+        return sum(site["state"] == "up" for site in sites) >= self.peers
 
     def drops(self):
         """Drop counters by name."""
@@ -208,20 +209,21 @@ class Appliance:
         return self.log_path.read_text(errors="replace")
 
 
-class Lab:
-    """The whole lab, a context manager. `lab["a10"]` is a namespace, `lab.a` and `lab.b` the appliances."""
+class Topology:
+    """Namespaces, appliances and files of one lab, a context manager: built on entry, removed on exit, whatever happens.
 
-    def __init__(self, wan="ipv4", workers=1):
+    `topology["a10"]` is a namespace. A subclass makes them in `build`, and puts its appliances into `appliances`.
+    """
+
+    def __init__(self):
         if os.geteuid() != 0:
             raise SystemExit("network namespaces need root: try again with sudo")
-        self.wan = wan
-        self.workers = workers
         self.binary = causeway_binary()
         run = f"{os.getpid()}-{next(COUNT)}"
         self.prefix = f"cw{run}-"
         self.directory = DIRECTORIES / f"{DIRECTORY_PREFIX}{run}"
         self.namespaces = {}
-        self.a = self.b = None
+        self.appliances = []
         self.kept = False
         atexit.register(self.close)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -229,6 +231,7 @@ class Lab:
 
     def __enter__(self):
         try:
+            self.directory.mkdir()
             self.build()
         except BaseException:
             self.close()
@@ -243,14 +246,85 @@ class Lab:
 
     def build(self):
         """Namespaces, cables, addresses and configurations; no appliance runs yet."""
-        self.directory.mkdir()
+        raise NotImplementedError
+
+    def namespace(self, name):
+        """Makes a namespace, which is removed with the others."""
+        self.namespaces[name] = Namespace(self.prefix + name)
+        self.write_state()
+        return self.namespaces[name]
+
+    def certificate(self):
+        """The server's certificate, made once by the binary as an operator does; returns its fingerprint."""
+        certificate = self.directory / "server"
+        if not certificate.with_suffix(".crt").exists():
+            sh(self.binary, "cert", "self-sign", "--cn", "vpn.lab", "--days", 30, "--out", certificate)
+        return sh(self.binary, "cert", "fingerprint", f"{certificate}.crt").strip()
+
+    def start(self, timeout=15.0):
+        """Starts the appliances that do not run; returns the seconds until their sessions are up."""
+        began = time.monotonic()
+        for appliance in self.appliances:
+            if not appliance.running():
+                appliance.start()
+        self.wait_up(timeout)
+        return time.monotonic() - began
+
+    def wait_up(self, timeout=15.0):
+        """Waits until every appliance says that all its sessions are up."""
+        deadline = time.monotonic() + timeout
+        while not all(appliance.up() for appliance in self.appliances):
+            for appliance in self.appliances:
+                if not appliance.running():
+                    raise RuntimeError(f"appliance {appliance.name} ended:\n{appliance.log()[-4000:]}")
+            if time.monotonic() > deadline:
+                logs = "".join(f"--- {x.name}\n{x.log()[-2000:]}" for x in self.appliances)
+                raise TimeoutError(f"no session after {timeout} s\n{logs}")
+            time.sleep(0.05)
+
+    def write_state(self):
+        """What `remove_abandoned` needs, should nobody close this lab."""
+        state = {"owner": os.getpid(), "kept": self.kept,
+                 "namespaces": [x.name for x in self.namespaces.values()],
+                 "processes": [x.process.pid for x in self.appliances if x.running()]}
+        (self.directory / "lab.json").write_text(json.dumps(state))
+
+    def keep(self):
+        """Leaves everything up when this process ends; `remove_abandoned` removes it."""
+        self.kept = True
+        self.write_state()
+
+    def close(self):
+        """Ends the appliances and removes namespaces and files. Does nothing the second time."""
+        if self.kept:
+            return
+        for appliance in reversed(self.appliances):
+            if appliance.running():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    appliance.stop(timeout=3.0)
+        for namespace in self.namespaces.values():
+            namespace.remove()
+        self.namespaces = {}
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Lab(Topology):
+    """Two sites, the server A and the client B: `lab.a` and `lab.b` are the appliances."""
+
+    def __init__(self, wan="ipv4", workers=1):
+        super().__init__()
+        self.wan = wan
+        self.workers = workers
+        self.a = self.b = None
+
+    def build(self):
         for name in NAMESPACES:
-            self.namespaces[name] = Namespace(self.prefix + name)
-            self.write_state()
+            self.namespace(name)
         self.build_wan()
         self.build_site_a()
         self.build_site_b()
         self.a, self.b = Appliance(self, "a"), Appliance(self, "b")
+        self.appliances = [self.a, self.b]
         self.write_configs()
 
     def build_wan(self):
@@ -296,10 +370,7 @@ class Lab:
     def write_configs(self, wan=None, password=PASSWORD):
         """Writes both configurations; credentials are made by the binary, as an operator does."""
         wan = wan or self.wan
-        certificate = self.directory / "server"
-        if not certificate.with_suffix(".crt").exists():
-            sh(self.binary, "cert", "self-sign", "--cn", "vpn.lab", "--days", 30, "--out", certificate)
-        fingerprint = sh(self.binary, "cert", "fingerprint", f"{certificate}.crt").strip()
+        fingerprint = self.certificate()
         verifier = sh(self.binary, "passwd", input=PASSWORD + "\n").strip()
         cores = sorted(os.sched_getaffinity(0))
         self.a.config.write_text(SERVER_CONFIG.format(
@@ -312,53 +383,6 @@ class Lab:
         """No super-frames of records on the WAN's cables: what is captured there is what a line would carry."""
         for name in ("a", "b"):
             self[name].run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off")
-
-    def start(self, timeout=15.0):
-        """Starts the appliances that do not run; returns the seconds until the session is up."""
-        began = time.monotonic()
-        for appliance in (self.a, self.b):
-            if not appliance.running():
-                appliance.start()
-        self.wait_up(timeout)
-        return time.monotonic() - began
-
-    def wait_up(self, timeout=15.0):
-        """Waits until both ends say that the session is up."""
-        deadline = time.monotonic() + timeout
-        while not (self.a.up() and self.b.up()):
-            for appliance in (self.a, self.b):
-                if not appliance.running():
-                    raise RuntimeError(f"appliance {appliance.name} ended:\n{appliance.log()[-4000:]}")
-            if time.monotonic() > deadline:
-                logs = "".join(f"--- {x.name}\n{x.log()[-2000:]}" for x in (self.a, self.b))
-                raise TimeoutError(f"no session after {timeout} s\n{logs}")
-            time.sleep(0.05)
-
-    def write_state(self):
-        """What `remove_abandoned` needs, should nobody close this lab."""
-        appliances = [x for x in (self.a, self.b) if x and x.running()]
-        state = {"owner": os.getpid(), "kept": self.kept,
-                 "namespaces": [x.name for x in self.namespaces.values()],
-                 "processes": [x.process.pid for x in appliances]}
-        (self.directory / "lab.json").write_text(json.dumps(state))
-
-    def keep(self):
-        """Leaves everything up when this process ends; `remove_abandoned` removes it."""
-        self.kept = True
-        self.write_state()
-
-    def close(self):
-        """Ends the appliances and removes namespaces and files. Does nothing the second time."""
-        if self.kept:
-            return
-        for appliance in (self.b, self.a):
-            if appliance and appliance.running():
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    appliance.stop(timeout=3.0)
-        for namespace in self.namespaces.values():
-            namespace.remove()
-        self.namespaces = {}
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def remove_abandoned():

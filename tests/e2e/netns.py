@@ -82,15 +82,19 @@ def veth(left, left_name, right, right_name, mtu=1500):
         namespace.ip("link", "set", "dev", name, "up")
 
 
-def vlan_interface(host, interface, vlan, scratch):
-    """Puts a host behind VLAN `vlan` of its interface; returns the interface that takes the address."""
+def vlan_interface(host, interface, vlan, scratch, service=None):
+    """Puts a host behind VLAN `vlan` of its interface, inside the service VLAN `service` if there is one; returns the
+    interface that takes the address."""
     if kernel_has_vlans():
-        name = f"{interface}.{vlan}"
-        host.ip("link", "add", "link", interface, "name", name, "type", "vlan", "id", vlan)
         host.no_ipv6(interface)
-        host.ip("link", "set", "dev", name, "up")
-        return name
-    program = compile_vlan_program(vlan, scratch)
+        for tag, protocol in ((service, "802.1ad"), (vlan, "802.1Q")):
+            if tag is not None:
+                name = f"{interface}.{tag}"
+                host.ip("link", "add", "link", interface, "name", name, "type", "vlan", "proto", protocol, "id", tag)
+                host.ip("link", "set", "dev", name, "up")
+                interface = name
+        return interface
+    program = compile_vlan_program(vlan, service, scratch)
     host.run("tc", "qdisc", "add", "dev", interface, "clsact")
     for direction, section in (("egress", "tc_push"), ("ingress", "tc_pop")):
         host.run("tc", "filter", "add", "dev", interface, direction,
@@ -109,8 +113,10 @@ def kernel_has_vlans():
     return subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True).returncode == 0
 
 
-def compile_vlan_program(vlan, scratch):
-    program = pathlib.Path(scratch) / f"vlan{vlan}.o"
-    sh("clang", "-O2", "-target", "bpf", f"-DVLAN={vlan}",
-       f"-I/usr/include/{platform.machine()}-linux-gnu", "-c", HERE / "vlan.bpf.c", "-o", program)
+def compile_vlan_program(vlan, service, scratch):
+    program = pathlib.Path(scratch) / f"vlan{service or ''}-{vlan}.o"
+    if not program.exists():
+        tags = [f"-DVLAN={vlan}"] + ([f"-DSERVICE={service}"] if service is not None else [])
+        sh("clang", "-O2", "-target", "bpf", *tags, f"-I/usr/include/{platform.machine()}-linux-gnu",
+           "-c", HERE / "vlan.bpf.c", "-o", program)
     return program

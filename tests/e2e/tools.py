@@ -147,13 +147,15 @@ def inject(namespace, interface, frames):
 
 @contextlib.contextmanager
 def pinging(host, address, interval=0.02):
-    """Pings while the block runs; yields a dict that then holds `sent` and `received`."""
+    """Pings while the block runs; yields a dict that then holds `sent` and `received`, without what was in flight at the end."""
     result = {}
-    process = host.popen("ping", "-n", "-q", "-i", interval, address, stdout=subprocess.PIPE, text=True)
+    process = host.popen("ping", "-n", "-i", interval, address, stdout=subprocess.PIPE, text=True)
     try:
         yield result
     finally:
         process.send_signal(2)  # SIGINT: ping prints its summary
         output = process.communicate()[0]
-        sent, received = re.search(r"(\d+) packets transmitted, (\d+) received", output).groups()
-        result.update(sent=int(sent), received=int(received))
+        sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", output).groups())
+        last = max((int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", output)), default=0)
+        in_flight = min(sent - last, 2)
+        result.update(sent=sent - in_flight, received=received)

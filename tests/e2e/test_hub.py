@@ -1,0 +1,148 @@
+"""A hub, three spokes, eight segments of mixed kinds, all at once."""
+
+import contextlib
+import itertools
+import re
+import time
+
+import pytest
+
+from hub import GATEWAY, SEGMENTS, HubLab
+from netns import sh
+from tools import Capture, iperf, ping_times, pinging, vlan_of
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with HubLab() as lab:
+        lab.start(timeout=30)
+        yield lab
+
+
+def reaches(lab, segment, left, right):
+    """Whether a ping is answered within some seconds: what was flooded first may find the next hop unresolved."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if ping_times(lab[left], lab.hosts[segment][right], count=1):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("segment", SEGMENTS)
+def test_all_hosts_of_a_segment_reach_each_other(hub, segment):
+    for left, right in itertools.permutations(hub.hosts[segment], 2):
+        if segment == "isolated" and not left.startswith("hub") and not right.startswith("hub"):
+            continue
+        assert reaches(hub, segment, left, right), f"{left} does not reach {right}"
+        assert len(ping_times(hub[left], hub.hosts[segment][right], count=5)) == 5
+
+
+def test_spokes_of_an_isolated_segment_reach_the_hub_only(hub):
+    address = hub.hosts["isolated"]["s2-isolated"]
+    assert ping_times(hub["s1-isolated"], address, count=3) == []
+    assert reaches(hub, "isolated", "s1-isolated", "hub-isolated")
+
+
+def test_jumbo_frames_cross_a_wan_of_1500(hub):
+    size = SEGMENTS["storage"].mtu - 28
+    address = hub.hosts["storage"]["s2-storage"]
+    assert len(ping_times(hub["hub-storage"], address, count=5, size=size, dont_fragment=True)) == 5
+
+
+def test_nothing_gets_into_another_segment(hub, tmp_path):
+    """A marked broadcast leaves each site once, on the place of its segment. The bridge of a trunk shows it to all its hosts, with
+    the tag that it has there; hosts in VXLAN see only their own segment."""
+    marker = b"only-in-servers!"
+    hosts = ("hub-voice", "hub-mixed", "hub-mixed-vtep", "hub-storage", "s2-servers", "s2-storage", "s3-mixed")
+    with contextlib.ExitStack() as stack:
+        captures = {host: stack.enter_context(Capture(hub[host], "eth0", tmp_path / f"{host}.pcap", "broadcast"))
+                    for host in hosts}
+        hub["s1-servers"].run("sh", "-c", f"printf {marker.decode()} | socat - UDP-DATAGRAM:10.10.0.255:9,broadcast")
+        time.sleep(0.5)
+    seen = {host: [vlan_of(frame) for frame in capture.having(marker)] for host, capture in captures.items()}
+    assert seen == {"hub-voice": [10], "hub-mixed": [10], "hub-mixed-vtep": [], "hub-storage": [], "s2-servers": [None],
+                    "s2-storage": [], "s3-mixed": [None]}
+
+
+def test_each_site_routes_by_its_own_gateway(hub):
+    macs = {}
+    for host, appliance in (("hub-routed", hub.hub), ("s1-routed", hub.spokes["s1"])):
+        assert reaches(hub, "routed", host, host)
+        assert len(ping_times(hub[host], GATEWAY, count=5)) == 5
+        shown = appliance.show("segments")["segments"]
+        gateway = next(segment["gateway"] for segment in shown if segment["segment"] == "routed")
+        macs[host] = re.search(r"lladdr (\S+)", hub[host].run("ip", "neigh", "show", GATEWAY)).group(1)
+        assert macs[host] == gateway["mac"]
+    assert len(set(macs.values())) == 2
+
+
+def test_the_console_tells_who_is_where(hub):
+    sites = {site["site"]: site for site in hub.hub.show("service", "l2vpn")["sites"]}
+    for spoke in hub.spokes:
+        joined = {name for name, segment in SEGMENTS.items() if spoke in segment.places}
+        assert sites[spoke]["state"] == "up" and set(sites[spoke]["segments"]) == joined
+    learned = hub.hub.macs()
+    for host in ("hub-servers", "s1-servers", "s2-servers", "s3-servers"):
+        reaches(hub, "servers", "hub-servers", host)
+        where = hub.hub.macs()[("servers", hub[host].mac("eth0"))]
+        assert ("trunk0" if host.startswith("hub") else host.split("-")[0]) in where
+    assert learned
+
+
+def test_a_spoke_that_dies_takes_nothing_with_it(hub):
+    """The others lose no frame while s2 is killed, and s2 is back soon after its start."""
+    with pinging(hub["s1-servers"], hub.hosts["servers"]["s3-servers"], 0.01) as through_the_hub, \
+            pinging(hub["hub-voice"], hub.hosts["voice"]["s1-voice"], 0.01) as beside:
+        hub.spokes["s2"].kill()
+        time.sleep(1)
+        hub.spokes["s2"].start()
+        hub.wait_up()
+    for result in (through_the_hub, beside):
+        assert result["sent"] > 100 and result["received"] == result["sent"], result
+    assert reaches(hub, "servers", "hub-servers", "s2-servers")
+
+
+def test_segments_and_sites_come_and_go_without_a_lost_frame(hub):
+    config = hub.hub.config.read_text()
+
+    def reload(text):
+        hub.hub.config.write_text(text)
+        hub["hub"].run(hub.binary, "reload", "--socket", hub.hub.socket)
+
+    with pinging(hub["s1-servers"], hub.hosts["servers"]["s3-servers"], 0.01) as through_the_hub, \
+            pinging(hub["hub-mixed-vtep"], hub.hosts["mixed"]["s3-mixed"], 0.01) as mixed:
+        reload(config + '[[segment]]\nname = "new"\ntunnel_id = 99\n'
+                        '[[segment.attachment]]\nport = "trunk0"\nvlan = 99\n')
+        assert "new" in [segment["segment"] for segment in hub.hub.show("segments")["segments"]]
+        reload(config.replace('"voice", ', "", 1))
+        assert ping_times(hub["hub-voice"], hub.hosts["voice"]["s1-voice"], count=2) == []
+        reload(config)
+        assert reaches(hub, "voice", "hub-voice", "s1-voice")
+    for result in (through_the_hub, mixed):
+        assert result["sent"] > 50 and result["received"] == result["sent"], result
+
+
+def test_load_in_every_segment_at_once(hub):
+    """Two streams fill the sites while the others are pinged: all is answered in the end, and nobody dies."""
+    pairs = [("servers", "s1-servers", "s2-servers"), ("storage", "hub-storage", "s2-storage"),
+             ("customer", "hub-customer", "s3-customer"), ("carrier", "hub-carrier", "s1-carrier")]
+    with contextlib.ExitStack() as stack:
+        results = [stack.enter_context(pinging(hub[left], hub.hosts[segment][right], 0.05))
+                   for segment, left, right in pairs]
+        for segment, left, right in (("servers", "hub-servers", "s3-servers"), ("storage", "s2-storage", "hub-storage")):
+            done = iperf(hub[right], hub[left], hub.hosts[segment][right], seconds=2)
+            assert done["sum_received"]["bytes"] > 1_000_000
+    for pair, result in zip(pairs, results):
+        assert result["received"] > 0.9 * result["sent"], (pair, result)
+    assert all(appliance.running() and appliance.up() for appliance in hub.appliances)
+
+
+def test_what_is_left_on_the_machine_is_what_was_there_before(hub):
+    """Every interface of a gateway is gone when its appliance has ended in order."""
+    spoke = hub.spokes["s1"]
+    assert "cw17" in hub["s1"].run("ip", "-br", "link")
+    spoke.stop()
+    assert "cw17" not in hub["s1"].run("ip", "-br", "link")
+    spoke.start()
+    hub.wait_up()
+    assert sh("ip", "netns", "list")
