@@ -11,6 +11,8 @@ mod mode;
 mod ports;
 mod reader;
 mod segments;
+mod servers;
+mod share;
 mod sub_interfaces;
 mod system;
 
@@ -23,6 +25,8 @@ pub use mode::{Cipher, Client, Mode, Password, Server, Site, Trust};
 pub use ports::{Device, Port, Role, Vtep};
 pub use reader::{Errors, Fault};
 pub use segments::{Segment, StormLimits};
+pub use servers::{HostPort, Proxy, Servers};
+pub use share::{ProxyProtocol, Share};
 pub use system::{Aead, Idle, LogFormat, System};
 
 use reader::{Document, Table};

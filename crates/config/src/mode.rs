@@ -8,6 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::reader::Table;
 use crate::segments::{self, Segment};
+use crate::servers::{self, Servers};
+use crate::share::{self, Share};
 
 /// Server or client.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct Server {
     pub max_half_open: usize,
     /// The data ciphers it takes, best first.
     pub ciphers: Vec<Cipher>,
+    /// Other services behind the TCP port.
+    pub shares: Vec<Share>,
     /// The sites that may connect.
     pub sites: Vec<Site>,
 }
@@ -62,18 +66,14 @@ pub struct Site {
 /// A spoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The server's name or address.
-    pub server: String,
-    /// The server's TCP port.
-    pub port: u16,
+    /// Where its servers are, and how it gets there.
+    pub servers: Servers,
     /// The site's name at the server.
     pub user: String,
     /// The site's password.
     pub password: Password,
     /// How it knows its server.
     pub trust: Trust,
-    /// The name that the server's certificate is for.
-    pub server_name: String,
     /// Local UDP port of the data channel; 0: any.
     pub data_port: u16,
     /// The data ciphers it offers, best first.
@@ -140,6 +140,8 @@ fn server(table: &Table<'_>, segments: &[Segment], directory: &Path) -> Option<S
     let dead_peer = table.number("dead_peer_ms", 300..=60_000).map_or(3000, |found| found.value);
     let max_half_open = table.number("max_half_open", 1..=10_000).map_or(64, |found| found.value);
     let ciphers = ciphers(table);
+    let listen = listen.map_or((Ipv6Addr::UNSPECIFIED, 443).into(), |found| found.value);
+    let shares = share::read(table, listen);
     let mut sites: Vec<Site> = Vec::new();
     for table in table.tables("site") {
         let found = site(&table, segments);
@@ -151,13 +153,14 @@ fn server(table: &Table<'_>, segments: &[Segment], directory: &Path) -> Option<S
         sites.push(site);
     }
     Some(Server {
-        listen: listen.map_or((Ipv6Addr::UNSPECIFIED, 443).into(), |found| found.value),
+        listen,
         data_port,
         certificate: certificate?,
         key: key?,
         dead_peer: Duration::from_millis(dead_peer),
         max_half_open: max_half_open as usize,
         ciphers,
+        shares,
         sites,
     })
 }
@@ -228,30 +231,25 @@ fn user(table: &Table<'_>) -> Option<String> {
 }
 
 fn client(table: &Table<'_>, directory: &Path) -> Option<Client> {
-    let server = table.required("server", table.string("server"));
-    let port = table.number("port", 1..=65_535).map_or(443, |found| found.value) as u16;
+    let servers = servers::read(table, directory);
     let user = user(table);
     let password = password(table, directory);
     let trust = trust(table, directory);
-    let server_name = table.string("server_name").map(|found| found.value);
     let data_port = table.number("data_port", 0..=65_535).map_or(0, |found| found.value) as u16;
     let ciphers = ciphers(table);
     let rekey = table.number("rekey_minutes", 1..=14).map_or(10, |found| found.value);
-    let server = server?.value;
     Some(Client {
-        port,
+        servers: servers?,
         user: user?,
         password: password?,
         trust: trust?,
-        server_name: server_name.unwrap_or_else(|| server.clone()),
-        server,
         data_port,
         ciphers,
         rekey: Duration::from_secs(60 * rekey),
     })
 }
 
-fn password(table: &Table<'_>, directory: &Path) -> Option<Password> {
+pub(crate) fn password(table: &Table<'_>, directory: &Path) -> Option<Password> {
     let given = table.string("password");
     let file = table.string("password_file");
     let text = match (given, file) {

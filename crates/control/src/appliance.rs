@@ -298,8 +298,8 @@ impl Appliance {
                     self.connections.drop_now(conn);
                 }
             }
-            Happened::Connected(peer, fingerprint) => {
-                self.sessions.connected(now, conn, peer, fingerprint, &exporter);
+            Happened::Connected(server, fingerprint) => {
+                self.sessions.connected(now, conn, server, fingerprint, &exporter);
             }
             Happened::Received(bytes) => self.sessions.received(now, conn, &bytes, &exporter),
             Happened::Closed(reason) => self.sessions.closed(now, conn, &reason),
@@ -408,7 +408,11 @@ impl Appliance {
     pub(crate) fn outputs(&mut self) {
         while let Some(output) = self.sessions.poll_output() {
             match output {
-                Output::Connect(conn, redirect) => self.connections.connect(conn, redirect),
+                Output::Connect(conn, redirect) => {
+                    let now = self.now();
+                    self.connections.connect(conn, redirect, now);
+                }
+                Output::LoggedIn(conn) => self.connections.logged_in(conn),
                 Output::Send(conn, bytes) => self.connections.send(conn, &bytes),
                 Output::Close(conn) => {
                     let now = self.now();

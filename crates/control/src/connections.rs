@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use config::{Client, Config, Mode, Server};
-use crossbeam::channel::{Receiver, Sender, unbounded};
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Registry, Token};
 use session::{ConnId, ExportFailed, Exporter, Now};
 
+use crate::dial::{Dialed, Dialer};
 use crate::tls::{ClientTls, Fingerprint, PemError, ServerTls, TlsConn, TlsEvent, Trust};
 
 const LISTENER: Token = Token(usize::MAX);
@@ -29,8 +29,8 @@ const ACCEPTS_PER_ROUND: usize = 16;
 pub(crate) enum Happened {
     /// A TCP connection came in.
     Accepted(SocketAddr),
-    /// TLS is up.
-    Connected(SocketAddr, Fingerprint),
+    /// TLS is up; a client's end knows the server's address, unless a proxy alone does.
+    Connected(Option<IpAddr>, Fingerprint),
     /// Bytes came.
     Received(Vec<u8>),
     /// It is over.
@@ -51,14 +51,12 @@ pub(crate) struct Connections {
 
 enum Side {
     Server { listener: TcpListener, tls: ServerTls },
-    Client { config: Box<Client>, tls: ClientTls, resolved: (Sender<Resolved>, Receiver<Resolved>) },
+    Client(Box<Dialer>),
 }
-
-type Resolved = (ConnId, Result<SocketAddr, String>);
 
 struct Entry {
     tls: TlsConn,
-    peer: SocketAddr,
+    server: Option<IpAddr>,
     /// Told to close at this time.
     closing: Option<Now>,
 }
@@ -111,11 +109,9 @@ impl Connections {
                 poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
                 Side::Server { listener, tls }
             }
-            Mode::Client(client) => Side::Client {
-                config: Box::new(client.clone()),
-                tls: client_tls(client)?,
-                resolved: unbounded(),
-            },
+            Mode::Client(client) => {
+                Side::Client(Box::new(Dialer::new(client.servers.clone(), client_tls(client)?)))
+            }
         };
         Ok(Self { poll, side, conns: HashMap::new(), next: 0, happened: Vec::new(), others: Vec::new() })
     }
@@ -127,9 +123,8 @@ impl Connections {
     pub(crate) fn reload(&mut self, mode: &Mode) -> Result<(), SetupError> {
         match (&mut self.side, mode) {
             (Side::Server { tls, .. }, Mode::Server(server)) => *tls = server_tls(server)?,
-            (Side::Client { config, tls, .. }, Mode::Client(client)) => {
-                *tls = client_tls(client)?;
-                **config = client.clone();
+            (Side::Client(dialer), Mode::Client(client)) => {
+                dialer.change(client.servers.clone(), client_tls(client)?);
             }
             // The mode of a running appliance does not change.
             _ => {}
@@ -153,12 +148,16 @@ impl Connections {
         for event in &events {
             match event.token() {
                 LISTENER => {}
-                Token(conn) if conn < CONNECTIONS => self.drive(ConnId(conn as u64)),
+                Token(conn) if conn < CONNECTIONS => self.drive(ConnId(conn as u64), now()),
                 _ => self.others.push(event.clone()),
             }
         }
-        self.take_resolved();
         let now = now();
+        if let Side::Client(dialer) = &mut self.side {
+            for (id, dialed) in dialer.tick(self.poll.registry(), now) {
+                self.dialed(id, dialed);
+            }
+        }
         self.conns.retain(|_, entry| entry.closing.is_none_or(|since| now < since + CLOSING_TIME));
         Ok(std::mem::take(&mut self.happened))
     }
@@ -174,29 +173,17 @@ impl Connections {
     }
 
     /// Starts a client's connection.
-    pub(crate) fn connect(&mut self, id: ConnId, redirect: Option<String>) {
-        let Side::Client { config, resolved, .. } = &self.side else { return };
-        let target = redirect.unwrap_or_else(|| match config.server.contains(':') {
-            true => format!("[{}]:{}", config.server, config.port),
-            false => format!("{}:{}", config.server, config.port),
-        });
-        if let Ok(address) = target.parse() {
-            return self.dial(id, address);
+    pub(crate) fn connect(&mut self, id: ConnId, redirect: Option<String>, now: Now) {
+        let Side::Client(dialer) = &mut self.side else { return };
+        if let Err(reason) = dialer.dial(id, redirect, now) {
+            self.happened.push((id, Happened::Closed(reason)));
         }
-        // The resolver blocks, so it gets a thread.
-        let tell = resolved.0.clone();
-        let resolve = move || {
-            let address = target.to_socket_addrs().map(|mut addresses| addresses.next());
-            let address = match address {
-                Ok(Some(address)) => Ok(address),
-                Ok(None) => Err(format!("{target} has no address")),
-                Err(error) => Err(format!("cannot resolve {target}: {error}")),
-            };
-            // Nobody listens only when the appliance is ending.
-            let _ = tell.send((id, address));
-        };
-        if let Err(error) = std::thread::Builder::new().name("resolver".into()).spawn(resolve) {
-            self.happened.push((id, Happened::Closed(format!("cannot start a thread: {error}"))));
+    }
+
+    /// The login on a client's connection has succeeded.
+    pub(crate) fn logged_in(&mut self, id: ConnId) {
+        if let Side::Client(dialer) = &mut self.side {
+            dialer.logged_in(id);
         }
     }
 
@@ -204,7 +191,7 @@ impl Connections {
     pub(crate) fn send(&mut self, id: ConnId, bytes: &[u8]) {
         if let Some(entry) = self.conns.get_mut(&id) {
             if let Err(error) = entry.tls.send(bytes) {
-                self.conns.remove(&id);
+                self.drop_now(id);
                 self.happened.push((id, Happened::Closed(error.to_string())));
             }
         }
@@ -216,11 +203,19 @@ impl Connections {
             entry.tls.close();
             entry.closing = Some(now);
         }
+        self.ended(id);
     }
 
     /// Drops a connection at once.
     pub(crate) fn drop_now(&mut self, id: ConnId) {
         self.conns.remove(&id);
+        self.ended(id);
+    }
+
+    fn ended(&mut self, id: ConnId) {
+        if let Side::Client(dialer) = &mut self.side {
+            dialer.ended(id);
+        }
     }
 
     /// Whether connections are still closing.
@@ -249,52 +244,43 @@ impl Connections {
             let mut conn = TlsConn::server(stream, tls);
             let interest = Interest::READABLE | Interest::WRITABLE;
             if self.poll.registry().register(conn.socket(), Token(id.0 as usize), interest).is_ok() {
-                self.conns.insert(id, Entry { tls: conn, peer, closing: None });
+                self.conns.insert(id, Entry { tls: conn, server: None, closing: None });
                 self.happened.push((id, Happened::Accepted(peer)));
             }
         }
     }
 
-    fn take_resolved(&mut self) {
-        let Side::Client { resolved, .. } = &self.side else { return };
-        let found: Vec<Resolved> = resolved.1.try_iter().collect();
-        for (id, address) in found {
-            match address {
-                Ok(address) => self.dial(id, address),
-                Err(reason) => self.happened.push((id, Happened::Closed(reason))),
+    fn drive(&mut self, id: ConnId, now: Now) {
+        if let Some(entry) = self.conns.get_mut(&id) {
+            let mut events = Vec::new();
+            while entry.tls.drive(&mut events) {}
+            self.tell(id, events);
+        } else if let Side::Client(dialer) = &mut self.side {
+            if let Some(dialed) = dialer.drive(id, self.poll.registry(), now) {
+                self.dialed(id, dialed);
             }
         }
     }
 
-    fn dial(&mut self, id: ConnId, peer: SocketAddr) {
-        let Side::Client { config, tls, .. } = &self.side else { return };
-        let conn = TcpStream::connect(peer)
-            .map_err(|error| format!("cannot connect to {peer}: {error}"))
-            .and_then(|stream| TlsConn::client(stream, tls, &config.server_name))
-            .and_then(|mut conn| {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                let registered = self.poll.registry().register(conn.socket(), Token(id.0 as usize), interest);
-                registered.map(|()| conn).map_err(|error| error.to_string())
-            });
-        match conn {
-            Ok(tls) => {
-                self.conns.insert(id, Entry { tls, peer, closing: None });
+    fn dialed(&mut self, id: ConnId, dialed: Dialed) {
+        match dialed {
+            Dialed::Up(tls, events, server) => {
+                self.conns.insert(id, Entry { tls: *tls, server, closing: None });
+                self.tell(id, events);
             }
-            Err(reason) => self.happened.push((id, Happened::Closed(reason))),
+            Dialed::Failed(reason) => self.happened.push((id, Happened::Closed(reason))),
         }
     }
 
-    fn drive(&mut self, id: ConnId) {
-        let Some(entry) = self.conns.get_mut(&id) else { return };
-        let mut events = Vec::new();
-        while entry.tls.drive(&mut events) {}
-        let (peer, closing) = (entry.peer, entry.closing.is_some());
+    fn tell(&mut self, id: ConnId, events: Vec<TlsEvent>) {
         for event in events {
+            let Some(entry) = self.conns.get(&id) else { return };
+            let (server, closing) = (entry.server, entry.closing.is_some());
             let happened = match event {
-                TlsEvent::HandshakeDone { fingerprint } => Happened::Connected(peer, fingerprint),
+                TlsEvent::HandshakeDone { fingerprint } => Happened::Connected(server, fingerprint),
                 TlsEvent::Data(bytes) => Happened::Received(bytes),
                 TlsEvent::Closed { reason } => {
-                    self.conns.remove(&id);
+                    self.drop_now(id);
                     Happened::Closed(reason)
                 }
             };

@@ -8,6 +8,7 @@ pub mod clock;
 mod commands;
 mod connections;
 pub mod datasock;
+mod dial;
 mod engine;
 mod gateways;
 mod hostlink;

@@ -1,6 +1,6 @@
 //! The hub's sessions or the spoke's one, behind one face for the event loop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bridge::SessionIndex;
 use config::{Cipher, Config, Mode};
@@ -124,13 +124,13 @@ impl Sessions {
         &mut self,
         now: Now,
         conn: ConnId,
-        peer: SocketAddr,
+        server: Option<IpAddr>,
         fingerprint: [u8; 32],
         exporter: &dyn Exporter,
     ) {
         match self {
-            Self::Client(client, _) => client.connected(now, conn, peer.ip(), fingerprint, exporter),
-            Self::Server(server) => server.connected(now, conn, fingerprint, exporter),
+            Self::Client(client, _) => client.connected(now, conn, server, fingerprint, exporter),
+            Self::Server(hub) => hub.connected(now, conn, fingerprint, exporter),
         }
     }
 

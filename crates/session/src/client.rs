@@ -21,7 +21,10 @@ use crate::{ConnId, Exporter, Level, Now, Output, Random};
 /// The session of a client.
 const SESSION: SessionIndex = SessionIndex(0);
 
-/// Time from the first SYN to `opened`.
+/// Time until TLS is up. Whoever connects has limits of his own for each address; this is the one for all of them.
+const CONNECT_TIME: Duration = Duration::from_secs(120);
+
+/// Time from there to `opened`.
 const LOGIN_TIME: Duration = Duration::from_secs(10);
 
 /// Reconnecting waits this long at first, and doubles it (protocol 2.4).
@@ -75,9 +78,10 @@ pub struct Client {
 
 struct Conn {
     framer: Framer,
-    started: Now,
-    /// The server's address and the certificate it showed, once TLS is up.
-    server: Option<(IpAddr, [u8; 32])>,
+    /// When its present step has taken too long.
+    until: Now,
+    /// The server's address, if it is known, and the certificate it showed, once TLS is up.
+    server: Option<(Option<IpAddr>, [u8; 32])>,
     stage: Stage,
 }
 
@@ -128,12 +132,13 @@ impl Client {
         self.out.pop_front()
     }
 
-    /// A connection's TLS handshake is done, with the server at `server`, which showed a certificate with this fingerprint.
+    /// A connection's TLS handshake is done, with the server at `server` (`None` if only a proxy knows where it is), which showed a
+    /// certificate with this fingerprint.
     pub fn connected(
         &mut self,
         now: Now,
         conn: ConnId,
-        server: IpAddr,
+        server: Option<IpAddr>,
         fingerprint: [u8; 32],
         exporter: &dyn Exporter,
     ) {
@@ -152,6 +157,7 @@ impl Client {
             ciphers: self.params.ciphers.iter().map(|cipher| cipher.code()).collect(),
         });
         entry.server = Some((server, fingerprint));
+        entry.until = now + LOGIN_TIME;
         entry.stage = Stage::LoggingIn(scram);
         self.send(conn, &login);
     }
@@ -216,7 +222,7 @@ impl Client {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        let late = |conn: &Conn| !matches!(conn.stage, Stage::Open) && now >= conn.started + LOGIN_TIME;
+        let late = |conn: &Conn| !matches!(conn.stage, Stage::Open) && now >= conn.until;
         if let Some(id) = self.attempt.filter(|id| self.conns.get(id).is_some_and(late)) {
             self.fail(now, id, "the server did not answer in time");
         }
@@ -235,7 +241,7 @@ impl Client {
 
     /// When `handle_timeout` is due.
     pub fn deadline(&self) -> Now {
-        let attempt = self.attempt.and_then(|id| self.conns.get(&id)).map(|conn| conn.started + LOGIN_TIME);
+        let attempt = self.attempt.and_then(|id| self.conns.get(&id)).map(|conn| conn.until);
         let connect = self.connect_at.filter(|_| self.attempt.is_none());
         let link = self.link.as_ref().map(Link::deadline);
         [attempt, connect, link].into_iter().flatten().min().unwrap_or(Now::MAX)
@@ -281,7 +287,12 @@ impl Client {
     fn connect(&mut self, now: Now) {
         let id = ConnId(self.next_conn);
         self.next_conn += 1;
-        let conn = Conn { framer: Framer::default(), started: now, server: None, stage: Stage::Connecting };
+        let conn = Conn {
+            framer: Framer::default(),
+            until: now + CONNECT_TIME,
+            server: None,
+            stage: Stage::Connecting,
+        };
         self.conns.insert(id, conn);
         self.attempt = Some(id);
         self.connect_at = None;
@@ -393,7 +404,7 @@ impl Client {
         let lanes = epoch.tx_lanes(Direction::ClientToServer, tx, now).map_err(|error| error.to_string())?;
         let lanes = lanes.into_iter().enumerate();
         self.out.extend(lanes.map(|(worker, lane)| Output::InstallTx(SESSION, worker, Box::new(lane))));
-        let peer = Some(SocketAddr::new(address, welcome.data_port));
+        let peer = address.map(|address| SocketAddr::new(address, welcome.data_port));
         self.log_segments(&welcome.segments);
         match &mut self.link {
             Some(link) => {
@@ -407,9 +418,10 @@ impl Client {
                 let mut link = Link::new(SESSION, dead_peer, rx, now);
                 link.peer = peer;
                 self.link = Some(link);
+                let server = address.map_or("behind a proxy".into(), |address| address.to_string());
                 self.out.push_back(Output::Log(
                     Level::Info,
-                    format!("the session is up: server {address}, {}", cipher.name()),
+                    format!("the session is up: server {server}, {}", cipher.name()),
                 ));
             }
         }
@@ -417,6 +429,7 @@ impl Client {
         self.cipher = Some(cipher);
         self.failures = 0;
         self.attempt = None;
+        self.out.push_back(Output::LoggedIn(id));
         if let Some(older) = self.current.replace(id) {
             self.send(older, &Message::Bye { code: farewell::REPLACED, text: "replaced".into() });
             self.close(older);

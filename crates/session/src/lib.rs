@@ -68,6 +68,8 @@ pub enum Output {
     /// Client: open a TLS connection, to `server` (`host:port`) instead of the configured one if given, and report
     /// it under this number.
     Connect(ConnId, Option<String>),
+    /// Client: the login on this connection has succeeded.
+    LoggedIn(ConnId),
     /// Send bytes inside a TLS connection.
     Send(ConnId, Vec<u8>),
     /// End a TLS connection after what was to be sent. It is not reported.

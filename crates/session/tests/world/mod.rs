@@ -338,7 +338,7 @@ impl World {
                     }
                 }
                 Output::Log(_, text) => self.log.push(format!("server: {text}")),
-                Output::Connect(..) | Output::Changed(_) => {}
+                Output::Connect(..) | Output::Changed(_) | Output::LoggedIn(_) => {}
             }
         }
         for at in 0..self.spokes.len() {
@@ -360,7 +360,7 @@ impl World {
                 self.tls.insert(tls, (at, conn));
                 self.spokes[at].conns.insert(conn, tls);
                 self.server.connected(now, ConnId(tls), [7; 32], &Tls(tls));
-                self.spokes[at].client.connected(now, conn, server_address().ip(), [7; 32], &Tls(tls));
+                self.spokes[at].client.connected(now, conn, Some(server_address().ip()), [7; 32], &Tls(tls));
             }
             Output::Send(conn, bytes) => {
                 if let Some(tls) = self.spokes[at].conns.get(&conn) {
@@ -388,7 +388,7 @@ impl World {
                 self.seal(true, at, session, &[&[1], &block[..]].concat())
             }
             Output::Log(_, text) => self.log.push(format!("client {at}: {text}")),
-            Output::Changed(_) => {}
+            Output::Changed(_) | Output::LoggedIn(_) => {}
         }
     }
 
