@@ -540,6 +540,7 @@ impl Appliance {
             fdb: &self.parts.fdb,
             sites: self.sessions.status(),
             ports: (self.parts.port_states)(),
+            shares: self.connections.shares(),
             now: self.now(),
         };
         shown.answer(words)

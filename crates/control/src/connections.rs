@@ -5,18 +5,21 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use config::{Client, Config, Mode, Server};
+use config::{Client, Config, Mode, Server, Share};
 use mio::event::Event;
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use serde_json::{Value, json};
 use session::{ConnId, ExportFailed, Exporter, Now};
 
 use crate::dial::{Dialed, Dialer};
+use crate::share::SharedPort;
 use crate::tls::{ClientTls, Fingerprint, PemError, ServerTls, TlsConn, TlsEvent, Trust};
 
 const LISTENER: Token = Token(usize::MAX);
+const SHARED_PORT: Token = Token(usize::MAX - 1);
 
-/// Tokens below this are connections; the others, but for the listener's, belong to whoever registered them.
+/// Tokens below this are connections; the others, but for these two, belong to whoever registered them.
 const CONNECTIONS: usize = 1 << 48;
 
 /// How long a connection has to close in order.
@@ -50,8 +53,18 @@ pub(crate) struct Connections {
 }
 
 enum Side {
-    Server { listener: TcpListener, tls: ServerTls },
+    Server { port: Port, tls: ServerTls },
     Client(Box<Dialer>),
+}
+
+/// A server's TCP port.
+enum Port {
+    /// All connections are ours.
+    Own(TcpListener),
+    /// Others have their share of it.
+    Shared(SharedPort),
+    /// Being handed over, which failed.
+    Lost,
 }
 
 struct Entry {
@@ -107,7 +120,9 @@ impl Connections {
                 let mut listener = TcpListener::bind(server.listen)
                     .map_err(|error| SetupError::Listen(server.listen, error))?;
                 poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-                Side::Server { listener, tls }
+                let mut port = Port::Own(listener);
+                port.share(&server.shares, poll.registry())?;
+                Side::Server { port, tls }
             }
             Mode::Client(client) => {
                 Side::Client(Box::new(Dialer::new(client.servers.clone(), client_tls(client)?)))
@@ -122,7 +137,10 @@ impl Connections {
     /// As [`Connections::new`].
     pub(crate) fn reload(&mut self, mode: &Mode) -> Result<(), SetupError> {
         match (&mut self.side, mode) {
-            (Side::Server { tls, .. }, Mode::Server(server)) => *tls = server_tls(server)?,
+            (Side::Server { port, tls }, Mode::Server(server)) => {
+                *tls = server_tls(server)?;
+                port.share(&server.shares, self.poll.registry())?;
+            }
             (Side::Client(dialer), Mode::Client(client)) => {
                 dialer.change(client.servers.clone(), client_tls(client)?);
             }
@@ -130,6 +148,23 @@ impl Connections {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The services that share a server's port, for `causeway show`.
+    pub(crate) fn shares(&self) -> Vec<Value> {
+        let Side::Server { port: Port::Shared(port), .. } = &self.side else { return Vec::new() };
+        let service = |(share, (open, all, failed)): (&Share, (usize, u64, u64))| {
+            json!({
+                "sni": share.sni,
+                "alpn": share.alpn,
+                "to": share.to.to_string(),
+                "connections": open,
+                "max_connections": share.max_connections,
+                "passed_on": all,
+                "failed": failed,
+            })
+        };
+        port.services().map(service).collect()
     }
 
     /// Waits at most `time` for something to happen.
@@ -147,7 +182,7 @@ impl Connections {
         self.accept();
         for event in &events {
             match event.token() {
-                LISTENER => {}
+                LISTENER | SHARED_PORT => {}
                 Token(conn) if conn < CONNECTIONS => self.drive(ConnId(conn as u64), now()),
                 _ => self.others.push(event.clone()),
             }
@@ -229,16 +264,9 @@ impl Connections {
     }
 
     fn accept(&mut self) {
-        let Side::Server { listener, tls } = &self.side else { return };
+        let Side::Server { port, tls } = &self.side else { return };
         for _ in 0..ACCEPTS_PER_ROUND {
-            let (stream, peer) = match listener.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    return;
-                }
-            };
+            let Some((stream, peer)) = port.accept() else { return };
             let id = ConnId(self.next);
             self.next += 1;
             let mut conn = TlsConn::server(stream, tls);
@@ -287,6 +315,39 @@ impl Connections {
             if !closing {
                 self.happened.push((id, happened));
             }
+        }
+    }
+}
+
+impl Port {
+    /// Shares the port as `shares` say. Once it is shared it stays so, even if nobody has a share of it any more: a listener that
+    /// moves back could lose connections.
+    fn share(&mut self, shares: &[Share], registry: &Registry) -> io::Result<()> {
+        if let Self::Shared(port) = self {
+            port.change(shares);
+        } else if !shares.is_empty() {
+            if let Self::Own(mut listener) = std::mem::replace(self, Self::Lost) {
+                registry.deregister(&mut listener)?;
+                let wakes = Waker::new(registry, SHARED_PORT)?;
+                *self = Self::Shared(SharedPort::start(listener, shares, wakes)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&self) -> Option<(TcpStream, SocketAddr)> {
+        match self {
+            Self::Own(listener) => match listener.accept() {
+                Ok(accepted) => Some(accepted),
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        tracing::warn!(%error, "cannot accept a connection");
+                    }
+                    None
+                }
+            },
+            Self::Shared(port) => port.accept(),
+            Self::Lost => None,
         }
     }
 }

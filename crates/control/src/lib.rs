@@ -20,6 +20,7 @@ pub mod random;
 mod reload;
 mod requests;
 mod sessions;
+mod share;
 mod show;
 mod snapshot;
 pub mod tls;

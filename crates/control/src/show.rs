@@ -31,6 +31,8 @@ pub(crate) struct Shown<'a> {
     /// By number.
     pub(crate) sites: Vec<SiteStatus>,
     pub(crate) ports: Vec<PortState>,
+    /// The services that share a server's TCP port.
+    pub(crate) shares: Vec<Value>,
     pub(crate) now: Now,
 }
 
@@ -61,7 +63,7 @@ impl Shown<'_> {
             .into_iter()
             .filter_map(|index| Some(self.site(usize::from(index.0), self.sites.get(usize::from(index.0))?)))
             .collect();
-        json!({ "mode": mode, "uptime_s": self.now.as_secs(), "sites": sites })
+        json!({ "mode": mode, "uptime_s": self.now.as_secs(), "sites": sites, "shared_port": self.shares })
     }
 
     fn site(&self, at: usize, site: &SiteStatus) -> Value {

@@ -98,7 +98,8 @@ impl Connect {
             (407, None) => {
                 "it wants a user and a password: set user and password_file in [client.proxy]".into()
             }
-            (407, Some(user)) => {
+            // Some proxies answer 401, which is for servers.
+            (401 | 407, Some(user)) => {
                 let asked = answer
                     .headers
                     .iter()
