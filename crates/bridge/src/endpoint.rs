@@ -73,7 +73,7 @@ impl Endpoint {
 
     /// The endpoint as a number that is never 0.
     #[inline]
-    pub(crate) fn pack(self) -> u32 {
+    pub fn pack(self) -> u32 {
         match self {
             Self::Attachment(attachment) => KIND_ATTACHMENT | u32::from(attachment.0),
             Self::Vtep(attachment, remote) => {
@@ -85,7 +85,7 @@ impl Endpoint {
 
     /// The endpoint of a packed number; `None` for one that [`Endpoint::pack`] does not make.
     #[inline]
-    pub(crate) fn unpack(raw: u32) -> Option<Self> {
+    pub fn unpack(raw: u32) -> Option<Self> {
         let low = raw as u16;
         match raw & KIND_MASK {
             KIND_ATTACHMENT => Some(Self::Attachment(AttachmentIndex(low))),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use wire::mac::MacBits;
+
 use crate::egress::EgressFilter;
 use crate::storm::StormControl;
 
@@ -19,6 +21,10 @@ pub struct Policy {
     pub egress: Option<EgressFilter>,
     /// What the control thread wants to see of ARP and neighbour discovery.
     pub neighbours: Neighbours,
+    /// Whether frames are captured.
+    pub captured: bool,
+    /// While the appliance itself asks for answers in the segment: the address that they come to.
+    pub own: Option<MacBits>,
 }
 
 /// What the control thread sees of ARP and neighbour discovery.
@@ -48,6 +54,8 @@ impl Checks {
     pub const BLOCK_UNKNOWN: Self = Self(8);
     /// Show ARP and neighbour discovery to the control thread.
     pub const NEIGHBOURS: Self = Self(16);
+    /// Show frames to captures, and take those to the appliance itself.
+    pub const WATCHED: Self = Self(32);
 
     /// Whether any of `wanted` is on.
     #[inline]
@@ -74,5 +82,6 @@ impl Policy {
             .and(Checks::EGRESS.when(self.egress.is_some()))
             .and(Checks::BLOCK_UNKNOWN.when(self.block_unknown))
             .and(Checks::NEIGHBOURS.when(self.neighbours != Neighbours::Unseen))
+            .and(Checks::WATCHED.when(self.captured || self.own.is_some()))
     }
 }

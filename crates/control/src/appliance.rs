@@ -542,6 +542,7 @@ impl Appliance {
             ports: (self.parts.port_states)(),
             shares: self.connections.shares(),
             now: self.now(),
+            clock: self.parts.clock,
         };
         shown.answer(words)
     }

@@ -12,6 +12,7 @@ mod dial;
 mod engine;
 mod gateways;
 mod hostlink;
+mod insight;
 mod layout;
 mod nexthop;
 mod places;

@@ -40,6 +40,8 @@ pub(crate) fn build(of: &Of<'_>) -> Policy {
         storm: storm(of),
         egress: egress(of),
         neighbours: Neighbours::Unseen,
+        captured: false,
+        own: None,
     }
 }
 

@@ -7,6 +7,7 @@ use pipeline::tables::Tables;
 use serde_json::{Map, Value, json};
 use session::{Now, SiteStatus};
 
+use crate::clock::Clock;
 use crate::gateways::GatewayPort;
 use crate::layout::Layout;
 
@@ -34,10 +35,22 @@ pub(crate) struct Shown<'a> {
     /// The services that share a server's TCP port.
     pub(crate) shares: Vec<Value>,
     pub(crate) now: Now,
+    pub(crate) clock: Clock,
 }
 
 /// The commands there are.
-pub const COMMANDS: &[&str] = &["service l2vpn", "ports", "segments", "mac-table", "counters"];
+pub const COMMANDS: &[&str] = &[
+    "service l2vpn",
+    "service l2vpn statistics [site NAME | segment NAME]",
+    "ports",
+    "segments",
+    "mac-table",
+    "counters",
+    "drops [REASON]",
+];
+
+/// The words of NSX's statistics.
+const STATISTICS: &str = "service l2vpn statistics";
 
 impl Shown<'_> {
     /// The answer to `show` with these words.
@@ -48,6 +61,8 @@ impl Shown<'_> {
             "segments" => Ok(self.segments()),
             "mac-table" => Ok(self.mac_table()),
             "counters" => Ok(self.counters()),
+            _ if words.starts_with(STATISTICS) => self.statistics(words[STATISTICS.len()..].trim()),
+            _ if words.starts_with("drops") => self.drops(words["drops".len()..].trim()),
             other => Err(format!("there is no \"show {other}\"; there are: {}", COMMANDS.join(", "))),
         }
     }
@@ -177,7 +192,7 @@ impl Shown<'_> {
         json!({ "entries": entries, "max_macs": self.fdb.max_entries() })
     }
 
-    fn place(&self, endpoint: Endpoint) -> String {
+    pub(crate) fn place(&self, endpoint: Endpoint) -> String {
         let attachment = |at: bridge::AttachmentIndex| {
             let entry = self.tables.attachment(at)?;
             let port = &self.tables.ports.get(entry.port.index())?.name;

@@ -70,6 +70,7 @@ impl Source<'_> {
             by_tunnel: TunnelMap::new(enabled.map(|(index, segment)| (segment.tunnel_id, index))),
             attachments,
             sessions,
+            taps: None,
         }
     }
 

@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod reasons;
+mod samples;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use reasons::{DropReason, Group};
+pub use samples::{Origin, SAMPLE_OCTETS, SAMPLES_KEPT, Sample, Samples};
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -80,6 +82,30 @@ counters! {
         octets,
         /// Broadcast and multicast frames among them.
         bum,
+        /// Broadcast frames among those.
+        broadcast,
+        /// Frames to an address that was not known, which were flooded.
+        unknown_unicast,
+    }
+}
+
+counters! {
+    /// What a segment sent into sessions: once for each of them.
+    SentCounters => SentTotals {
+        /// Frames.
+        frames,
+        /// Octets of those frames.
+        octets,
+    }
+}
+
+counters! {
+    /// Checksums of TCP and UDP in frames from local attachments, of which a worker looks at a few a second.
+    ChecksumCounters => ChecksumTotals {
+        /// Looked at.
+        sampled,
+        /// Wrong among them: a sender leaves them to a NIC that is not there.
+        wrong,
     }
 }
 
@@ -94,6 +120,12 @@ counters! {
         tx_octets,
         /// Flooded frames among them.
         tx_bum,
+        /// Broadcast frames among those.
+        tx_broadcast,
+        /// Frames to an address that was not known, among those.
+        tx_unknown_unicast,
+        /// Frames of a segment that were to be sent and were not.
+        tx_dropped,
         /// Authentic records received.
         rx_records,
         /// Octets of those records.
@@ -104,6 +136,12 @@ counters! {
         rx_octets,
         /// Broadcast and multicast frames among them.
         rx_bum,
+        /// Broadcast frames among those.
+        rx_broadcast,
+        /// Frames to an address that is not known here.
+        rx_unknown_unicast,
+        /// Frames that went no further.
+        rx_dropped,
     }
 }
 
@@ -138,6 +176,10 @@ pub struct SegmentCounters {
     pub from_lan: SideCounters,
     /// From sessions.
     pub from_tunnel: SideCounters,
+    /// Into sessions.
+    pub to_tunnel: SentCounters,
+    /// Checksums of frames from local attachments.
+    pub checksums: ChecksumCounters,
     /// TCP handshakes.
     pub mss: MssCounters,
     /// Frames dropped after their segment was known.
@@ -173,6 +215,8 @@ impl Default for Drops {
 pub struct CoreCounters {
     /// What was dropped.
     pub drops: Drops,
+    /// The last of it.
+    pub samples: Samples,
     /// What the poll loop did.
     pub poll: PollCounters,
     /// By port.
@@ -188,6 +232,7 @@ impl CoreCounters {
     pub fn new(ports: usize, segments: usize, sessions: usize) -> Self {
         Self {
             drops: Drops::default(),
+            samples: Samples::default(),
             poll: PollCounters::default(),
             ports: some(ports),
             segments: some(segments),
@@ -228,27 +273,48 @@ impl Counters {
     /// What entered segment number `index` from the local side and from sessions.
     pub fn segment(&self, index: usize) -> (SideTotals, SideTotals) {
         let (mut lan, mut tunnel) = (SideTotals::default(), SideTotals::default());
-        for segment in self.cores.iter().filter_map(|core| core.segments.get(index)) {
+        for segment in self.segments(index) {
             lan.add(&segment.from_lan);
             tunnel.add(&segment.from_tunnel);
         }
         (lan, tunnel)
     }
 
+    /// What segment number `index` sent into sessions.
+    pub fn to_tunnel(&self, index: usize) -> SentTotals {
+        let mut totals = SentTotals::default();
+        self.segments(index).for_each(|segment| totals.add(&segment.to_tunnel));
+        totals
+    }
+
+    /// Checksums that were looked at in segment number `index`.
+    pub fn checksums(&self, index: usize) -> ChecksumTotals {
+        let mut totals = ChecksumTotals::default();
+        self.segments(index).for_each(|segment| totals.add(&segment.checksums));
+        totals
+    }
+
+    /// The last frames dropped for `reason`, the newest first.
+    pub fn samples(&self, reason: DropReason) -> Vec<Sample> {
+        let mut samples: Vec<Sample> = self.cores.iter().flat_map(|core| core.samples.read(reason)).collect();
+        samples.sort_by_key(|sample| std::cmp::Reverse(sample.at));
+        samples
+    }
+
     /// TCP handshakes that entered the tunnel in segment number `index`.
     pub fn mss(&self, index: usize) -> MssTotals {
         let mut totals = MssTotals::default();
-        self.cores
-            .iter()
-            .filter_map(|core| core.segments.get(index))
-            .for_each(|segment| totals.add(&segment.mss));
+        self.segments(index).for_each(|segment| totals.add(&segment.mss));
         totals
     }
 
     /// Frames of segment number `index` that were dropped for `reason`.
     pub fn segment_drops(&self, index: usize, reason: DropReason) -> u64 {
-        let segments = self.cores.iter().filter_map(|core| core.segments.get(index));
-        segments.map(|segment| segment.drops.get(reason)).sum()
+        self.segments(index).map(|segment| segment.drops.get(reason)).sum()
+    }
+
+    fn segments(&self, index: usize) -> impl Iterator<Item = &SegmentCounters> {
+        self.cores.iter().filter_map(move |core| core.segments.get(index))
     }
 
     /// What passed through session number `index`.

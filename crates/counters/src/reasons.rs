@@ -72,6 +72,7 @@ reasons! {
     StormLimited, "storm_limited", Bridge, "Above the segment's storm_control: somebody floods, or there is a loop.";
     EgressFiltered, "egress_filtered", Bridge, "ARP, neighbour discovery or a frame of a gateway that each site has for itself: stays at its site.";
     NeighbourHeld, "neighbour_held", Bridge, "An ARP request or solicitation that was answered, or passed on, by the control thread (arp_suppression).";
+    OwnDestination, "own_destination", Bridge, "To the appliance itself, which asked for it (ping segment, test segment): taken, not lost.";
     DuplicateMac, "duplicate_mac", Bridge, "From an address that moved too often and now counts only where it was last: two hosts have it, or there is a loop.";
     LoopListening, "loop_listening", Bridge, "On an attachment that has just come into service and listens for its own probes.";
     LoopBlocked, "loop_blocked", Bridge, "On an attachment that is blocked: the loop guard's probes come back another way. See show loops.";

@@ -28,7 +28,7 @@ pub enum Classified<B> {
     /// A VXLAN datagram of a VTEP that is yet to be learned.
     UnknownVtep(B, IpAddr),
     /// To be dropped.
-    Drop(DropReason),
+    Drop(DropReason, B),
 }
 
 /// Finds the segment of `buf`, received on the trunk port `entry`.
@@ -40,12 +40,12 @@ pub fn classify<B: PacketBuf>(
     buf: B,
 ) -> Classified<B> {
     let Some((dst, src)) = MacBits::of_frame(buf.data()) else {
-        return Classified::Drop(DropReason::Runt);
+        return Classified::Drop(DropReason::Runt, buf);
     };
     let own = MacBits::from(entry.mac);
     if src == own {
         // The kernel's own packets on a shared interface, or ours coming back.
-        return Classified::Drop(DropReason::OwnSource);
+        return Classified::Drop(DropReason::OwnSource, buf);
     }
     if let Some(vtep) = &trunk.vtep {
         if dst == own || dst.is_multicast() {
@@ -66,17 +66,17 @@ fn vxlan<B: PacketBuf>(view: View<'_>, vtep: &Vtep, mut buf: B) -> Result<Classi
         _ => return Err(buf),
     };
     let Some((header, _)) = VxlanHeader::parse(&buf.data()[udp.payload.clone()]) else {
-        return Ok(Classified::Drop(DropReason::VxlanBadFlags));
+        return Ok(Classified::Drop(DropReason::VxlanBadFlags, buf));
     };
     let Some(vni) = header.vni() else {
-        return Ok(Classified::Drop(DropReason::VxlanBadFlags));
+        return Ok(Classified::Drop(DropReason::VxlanBadFlags, buf));
     };
     let Some(&attachment) = vtep.vnis.get(&vni) else {
-        return Ok(Classified::Drop(DropReason::VxlanUnknownVni));
+        return Ok(Classified::Drop(DropReason::VxlanUnknownVni, buf));
     };
     let inner = udp.payload.start + wire::vxlan::HEADER_LEN;
     if udp.payload.end < inner + ethernet::HEADER_LEN {
-        return Ok(Classified::Drop(DropReason::VxlanInnerRunt));
+        return Ok(Classified::Drop(DropReason::VxlanInnerRunt, buf));
     }
     let remote = vtep.remotes.get(&udp.src.ip()).copied();
     buf.truncate(udp.payload.end);
@@ -84,7 +84,7 @@ fn vxlan<B: PacketBuf>(view: View<'_>, vtep: &Vtep, mut buf: B) -> Result<Classi
     Ok(match remote {
         Some(remote) => accept(view, attachment, Endpoint::Vtep(attachment, remote), Tags::default(), buf),
         None if vtep.learn => Classified::UnknownVtep(buf, udp.src.ip()),
-        None => Classified::Drop(DropReason::VxlanUnknownVtep),
+        None => Classified::Drop(DropReason::VxlanUnknownVtep, buf),
     })
 }
 
@@ -109,13 +109,13 @@ fn by_tag<B: PacketBuf>(view: View<'_>, trunk: &TrunkEntry, buf: B) -> Classifie
     let (attachment, tags) = match ethernet::outer_tag(buf.data()) {
         Some(tag) if tag.is_service() => match in_service_vlan(trunk, &tag, buf.data()) {
             Some((attachment, tags)) => (Some(attachment), tags),
-            None => return Classified::Drop(DropReason::UnknownVlan),
+            None => return Classified::Drop(DropReason::UnknownVlan, buf),
         },
         // A priority tag is no VLAN but a priority (IEEE 802.1Q 9.6).
         Some(tag) if tag.vid() == 0 => (trunk.untagged, Tags::of(&tag, TAG_LEN)),
         Some(tag) => match trunk.vlans.get(tag.vid()) {
             Some(attachment) => (Some(attachment), Tags::of(&tag, TAG_LEN)),
-            None => return Classified::Drop(DropReason::UnknownVlan),
+            None => return Classified::Drop(DropReason::UnknownVlan, buf),
         },
         None => (trunk.untagged, Tags::default()),
     };
@@ -125,7 +125,7 @@ fn by_tag<B: PacketBuf>(view: View<'_>, trunk: &TrunkEntry, buf: B) -> Classifie
         return if trunk.vtep.is_some() {
             Classified::Kernel(buf)
         } else {
-            Classified::Drop(DropReason::UntaggedNotAttached)
+            Classified::Drop(DropReason::UntaggedNotAttached, buf)
         };
     };
     accept(view, attachment, Endpoint::Attachment(attachment), tags, buf)
@@ -149,23 +149,30 @@ fn accept<B: PacketBuf>(
     mut buf: B,
 ) -> Classified<B> {
     let Some(entry) = view.tables.attachment(attachment) else {
-        return Classified::Drop(DropReason::NoDestination);
+        return Classified::Drop(DropReason::NoDestination, buf);
     };
     let segment = entry.segment;
     let Some(Rules { mtu, checks }) = view.tables.segments.rules(segment) else {
-        return Classified::Drop(DropReason::NoDestination);
+        return Classified::Drop(DropReason::NoDestination, buf);
     };
     if buf.len() < ethernet::HEADER_LEN + tags.octets {
-        return Classified::Drop(DropReason::Runt);
+        return Classified::Drop(DropReason::Runt, buf);
     }
     let Some((dst, src)) = MacBits::of_frame(buf.data()) else {
-        return Classified::Drop(DropReason::Runt);
+        return Classified::Drop(DropReason::Runt, buf);
     };
     let meta = Meta { segment, from: from.into(), dst, src, checks };
     let payload = buf.len() - ethernet::HEADER_LEN - tags.octets;
     if let Err(reason) = bridgeable(dst, src, payload, mtu) {
         view.dropped_in(segment, reason);
-        return Classified::Drop(reason);
+        return Classified::Drop(reason, buf);
+    }
+    let probe = dst.is_loop_probe();
+    match entry.state {
+        _ if probe => {}
+        AttachmentState::Forwarding => {}
+        AttachmentState::Listening => return Classified::Drop(DropReason::LoopListening, buf),
+        AttachmentState::Blocked => return Classified::Drop(DropReason::LoopBlocked, buf),
     }
     if tags.priority == 0 {
         buf.trim_front(ADDRESSES + tags.octets);
@@ -175,12 +182,5 @@ fn accept<B: PacketBuf>(
         let tag = u32::from(EtherType::VLAN.get()) << 16 | u32::from(tags.priority);
         buf.data_mut()[..TAG_LEN].copy_from_slice(&tag.to_be_bytes());
     }
-    if dst.is_loop_probe() {
-        return Classified::Probe(meta, buf);
-    }
-    match entry.state {
-        AttachmentState::Forwarding => Classified::Frame(meta, buf),
-        AttachmentState::Listening => Classified::Drop(DropReason::LoopListening),
-        AttachmentState::Blocked => Classified::Drop(DropReason::LoopBlocked),
-    }
+    if probe { Classified::Probe(meta, buf) } else { Classified::Frame(meta, buf) }
 }

@@ -24,13 +24,13 @@ pub(crate) fn send<B: PacketBuf, S: Sink<B>>(
 ) {
     // The segment is checked once more: no frame leaves its segment, whatever the FDB says.
     let Some(entry) = view.tables.attachment(attachment).filter(|entry| entry.segment == meta.segment) else {
-        return view.dropped(DropReason::NoDestination);
+        return view.lost(DropReason::NoDestination, meta.place(), [&meta.addresses(), buf.data()]);
     };
     match encapsulate(view, entry, remote, meta, &mut buf) {
         Ok(port) => sink.send(port, buf),
         Err(reason) => {
             view.dropped_in(meta.segment, reason);
-            view.dropped(reason);
+            view.lost(reason, meta.place(), [&meta.addresses(), buf.data()]);
         }
     }
 }

@@ -8,6 +8,8 @@ use counters::{CoreCounters, DropReason};
 use crossbeam::channel::{Sender, TrySendError};
 use wire::buf::{BufPool, PacketBuf, Stash};
 
+use crate::capture::{Place, Taps};
+use crate::checksums;
 use crate::classify::{self, Classified};
 use crate::command::{Command, Event};
 use crate::forward::{Keys, places};
@@ -97,6 +99,8 @@ pub struct Engine<P: BufPool> {
     pub(crate) rx: RxLanes<P::Buf>,
     events: Sender<Event>,
     pub(crate) notices: Sender<Notice>,
+    /// Whether the next frame with a checksum is to be looked at.
+    sample_checksums: bool,
 }
 
 impl<P: BufPool> Engine<P> {
@@ -118,6 +122,7 @@ impl<P: BufPool> Engine<P> {
             rx: RxLanes::new(max_sessions),
             events,
             notices,
+            sample_checksums: false,
         }
     }
 
@@ -138,9 +143,16 @@ impl<P: BufPool> Engine<P> {
         match &entry.role {
             PortRole::Trunk(trunk) => self.trunk_burst(view, sink, (port, entry, trunk), burst),
             PortRole::Uplink(uplink) => {
+                if view.tables.taps.as_ref().is_some_and(Taps::want_records) {
+                    self.tap_records(view, burst);
+                }
                 for buf in burst.drain(..) {
                     match self.receive(view, sink, entry, uplink, buf) {
                         Received::Taken => {}
+                        Received::Dropped(reason, buf) => {
+                            view.lost(reason, Place::on(port, false), [buf.data(), &[]]);
+                            self.pool.recycle(buf);
+                        }
                         Received::NoRecord(buf) => to_kernel(view, sink, port, buf),
                         Received::OtherWorkers(owner, buf) => sink.hand_over(owner, port, buf),
                     }
@@ -174,13 +186,20 @@ impl<P: BufPool> Engine<P> {
                     self.show(view, &meta, buf.data(), false);
                     self.pool.recycle(buf);
                 }
-                Classified::Drop(reason) => view.dropped(reason),
-                Classified::UnknownVtep(frame, address) => {
+                Classified::Drop(reason, buf) => {
+                    view.lost(reason, Place::on(port, false), [buf.data(), &[]]);
+                    self.pool.recycle(buf);
+                }
+                Classified::UnknownVtep(buf, address) => {
                     self.tell(view, Event::NewVtep { port, address });
-                    view.dropped(DropReason::VxlanUnknownVtep);
-                    drop(frame);
+                    view.lost(DropReason::VxlanUnknownVtep, Place::on(port, false), [buf.data(), &[]]);
+                    self.pool.recycle(buf);
                 }
             }
+        }
+        if self.sample_checksums {
+            self.sample_checksums =
+                !arrived.iter().any(|(meta, _, buf)| checksums::sample(view, meta, buf.data()));
         }
         for (meta, keys, buf) in arrived {
             self.forward(view, sink, (&meta, keys), Body::Own(buf));
@@ -242,7 +261,7 @@ impl<P: BufPool> Engine<P> {
         let (Target::Endpoint(at) | Target::From(at)) = frame.to;
         let meta = Meta { segment, from: at.into(), dst: frame.dst.into(), src: frame.src.into(), checks };
         if let Target::Endpoint(Endpoint::Session(session)) = frame.to {
-            return self.pack(view, sink, session, &meta, &frame.rest, false);
+            return self.pack(view, sink, session, &meta, &frame.rest, None);
         }
         let Some(buf) = copy_of(&mut self.pool, &frame.rest) else {
             return view.dropped(DropReason::NoBuffer);
@@ -262,6 +281,7 @@ impl<P: BufPool> Engine<P> {
 
     /// Gives up what has waited too long; to be called every [`HOUSEKEEPING`] or so.
     pub fn housekeeping(&mut self, view: View<'_>) {
+        self.sample_checksums = true;
         let given_up = self.rx.expire(view.now.0);
         view.counters.drops.add(DropReason::ReassemblyGaveUp, given_up as u64);
     }

@@ -29,7 +29,7 @@ impl Keys {
 }
 
 /// What is looked at before a frame is learned and forwarded.
-const INGRESS: Checks = Checks::EGRESS.and(Checks::STORM).and(Checks::NEIGHBOURS);
+const INGRESS: Checks = Checks::EGRESS.and(Checks::STORM).and(Checks::NEIGHBOURS).and(Checks::WATCHED);
 
 impl<P: BufPool> Engine<P> {
     /// Learns and forwards one frame.
@@ -70,7 +70,7 @@ impl<P: BufPool> Engine<P> {
                     return self.refuse(view, meta, DropReason::EgressFiltered, body);
                 }
                 inspect::clamp(view, meta, &mut body);
-                self.pack(view, sink, session, meta, body.data(), false);
+                self.pack(view, sink, session, meta, body.data(), None);
                 self.recycle(body);
             }
             Forward::To(Endpoint::Attachment(attachment)) => {
@@ -87,8 +87,7 @@ impl<P: BufPool> Engine<P> {
     /// Drops a frame.
     #[inline]
     fn refuse(&mut self, view: View<'_>, meta: &Meta, reason: DropReason, body: Body<'_, P::Buf>) {
-        view.dropped(reason);
-        view.dropped_in(meta.segment, reason);
+        view.lost_frame(reason, meta, body.data());
         self.recycle(body);
     }
 
@@ -115,6 +114,10 @@ impl<P: BufPool> Engine<P> {
         meta: &Meta,
         mut body: Body<'_, P::Buf>,
     ) {
+        let kind = inspect::flooded(meta);
+        if kind == Flooded::UnknownUnicast {
+            view.unknown_unicast(meta);
+        }
         if !meta.dst.is_multicast() && meta.checks.any(Checks::BLOCK_UNKNOWN.and(Checks::STORM)) {
             if meta.checks.any(Checks::BLOCK_UNKNOWN) {
                 return self.refuse(view, meta, DropReason::UnknownUnicast, body);
@@ -129,20 +132,19 @@ impl<P: BufPool> Engine<P> {
         for session in segments.flood_sessions(meta.segment, meta.from.get()) {
             reached = true;
             if meta.checks.any(Checks::EGRESS) && inspect::stays(view, meta, session, body.data()) {
-                view.dropped(DropReason::EgressFiltered);
-                view.dropped_in(meta.segment, DropReason::EgressFiltered);
+                view.lost_frame(DropReason::EgressFiltered, meta, body.data());
             } else {
-                self.pack(view, sink, session, meta, body.data(), true);
+                self.pack(view, sink, session, meta, body.data(), Some(kind));
             }
         }
-        let targets = flood_targets(view.tables, meta.segment, meta.from.get());
-        if !self.copy_to(view, sink, meta, targets, body) && !reached {
-            view.dropped(DropReason::NoDestination);
-            view.dropped_in(meta.segment, DropReason::NoDestination);
+        let mut targets = flood_targets(view.tables, meta.segment, meta.from.get()).peekable();
+        if !reached && targets.peek().is_none() {
+            return self.refuse(view, meta, DropReason::NoDestination, body);
         }
+        self.copy_to(view, sink, meta, targets, body);
     }
 
-    /// Sends a frame to each of `targets`. Returns whether there were any.
+    /// Sends a frame to each of `targets`.
     pub(crate) fn copy_to<S: Sink<P::Buf>>(
         &mut self,
         view: View<'_>,
@@ -150,11 +152,10 @@ impl<P: BufPool> Engine<P> {
         meta: &Meta,
         targets: impl Iterator<Item = (AttachmentIndex, Option<RemoteIndex>)>,
         body: Body<'_, P::Buf>,
-    ) -> bool {
+    ) {
         let mut targets = targets.peekable();
         if targets.peek().is_none() {
-            self.recycle(body);
-            return false;
+            return self.recycle(body);
         }
         // Every target but the last gets a copy, the last the frame itself.
         let mut original = Some(body);
@@ -168,7 +169,6 @@ impl<P: BufPool> Engine<P> {
                 None => view.dropped(DropReason::NoBuffer),
             }
         }
-        true
     }
 
     /// Gives a frame's buffer back.

@@ -7,7 +7,6 @@ use wire::arp::ArpPacket;
 use wire::buf::{BufPool, PacketBuf};
 use wire::ethernet::EtherType;
 use wire::inner::inner;
-use wire::mac::{MacAddr, MacBits};
 use wire::nd::{Message, NdPacket};
 
 use crate::frame::{Body, Meta};
@@ -19,17 +18,22 @@ impl<P: BufPool> Engine<P> {
     /// Looks at a frame that enters its segment. An error says why it goes no further.
     #[cold]
     pub(crate) fn inspect(&mut self, view: View<'_>, meta: &Meta, rest: &[u8]) -> Result<(), DropReason> {
+        if meta.checks.any(Checks::WATCHED) {
+            if let Some(taps) = &view.tables.taps {
+                taps.entered(view.now.0, meta.segment, meta.from.get(), [&meta.addresses(), rest]);
+            }
+            if policy(view, meta).is_some_and(|policy| policy.own == Some(meta.dst)) {
+                self.show(view, meta, rest, false);
+                return Err(DropReason::OwnDestination);
+            }
+        }
         if let Endpoint::Session(session) = meta.from.get() {
             if meta.checks.any(Checks::EGRESS) && stays(view, meta, session, rest) {
                 return Err(DropReason::EgressFiltered);
             }
         }
-        if meta.dst.is_multicast() {
-            let broadcast = meta.dst == MacBits::from(MacAddr::BROADCAST);
-            let kind = if broadcast { Flooded::Broadcast } else { Flooded::Multicast };
-            if !storm_allows(view, meta, kind) {
-                return Err(DropReason::StormLimited);
-            }
+        if meta.dst.is_multicast() && !storm_allows(view, meta, flooded(meta)) {
+            return Err(DropReason::StormLimited);
         }
         if meta.checks.any(Checks::NEIGHBOURS) && self.held_back(view, meta, rest) {
             return Err(DropReason::NeighbourHeld);
@@ -61,6 +65,17 @@ impl<P: BufPool> Engine<P> {
             view.dropped(DropReason::NoticeQueueFull);
         }
         told
+    }
+}
+
+/// What a frame is that is flooded.
+pub(crate) fn flooded(meta: &Meta) -> Flooded {
+    if meta.dst.is_broadcast() {
+        Flooded::Broadcast
+    } else if meta.dst.is_multicast() {
+        Flooded::Multicast
+    } else {
+        Flooded::UnknownUnicast
     }
 }
 

@@ -14,8 +14,11 @@
 //! through a [`Sink`]. Per packet there is no lock, no system call, no heap allocation and no log line.
 #![forbid(unsafe_code)]
 
+pub mod capture;
+mod checksums;
 pub mod classify;
 pub mod command;
+mod drops;
 pub mod egress;
 mod engine;
 pub mod forward;

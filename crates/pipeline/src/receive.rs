@@ -17,6 +17,7 @@ use wire::inner::priority_tag;
 use wire::mac::MacBits;
 use wire::vlan::TAG_LEN;
 
+use crate::capture::Place;
 use crate::command::{ControlBlock, Event, MAX_CONTROL_BLOCK};
 use crate::forward::Keys;
 use crate::frame::{ADDRESSES, Body, Meta, bridgeable};
@@ -61,6 +62,13 @@ impl<B: PacketBuf> RxLanes<B> {
         self.lanes.remove(&id).map(|old| old.lane)
     }
 
+    /// The session that a packet of an uplink is a record of, if it is one of ours.
+    pub(crate) fn session_of(&self, packet: &[u8]) -> Option<SessionIndex> {
+        let udp = parse_udp(packet).ok()??;
+        let lane = header::lane_of(&packet[udp.payload]).ok()?;
+        Some(self.lanes.get(&lane)?.session)
+    }
+
     pub(crate) fn expire(&mut self, now: Duration) -> usize {
         self.lanes.values_mut().map(|entry| entry.pieces.expire(now)).sum()
     }
@@ -68,8 +76,10 @@ impl<B: PacketBuf> RxLanes<B> {
 
 /// What became of a packet of the uplink.
 pub(crate) enum Received<B> {
-    /// It was a record, or is dropped.
+    /// It was a record.
     Taken,
+    /// It was a record, and is to be dropped.
+    Dropped(DropReason, B),
     /// Not a record of ours: the kernel may want it.
     NoRecord(B),
     /// A record of a lane that the worker with this number owns.
@@ -109,6 +119,7 @@ struct Unpacked {
     frames: u64,
     octets: u64,
     bum: u64,
+    broadcast: u64,
 }
 
 impl Unpacked {
@@ -120,7 +131,7 @@ impl Unpacked {
             _ => {
                 let found = joined_segment(view, session, tunnel);
                 if found.is_none() {
-                    view.dropped(DropReason::UnknownTunnelId);
+                    refused(view, session, None, DropReason::UnknownTunnelId, frame);
                 }
                 let (index, rules) = found?;
                 self.segment = Some((tunnel, index, rules));
@@ -128,19 +139,19 @@ impl Unpacked {
             }
         };
         let Some((dst, src)) = MacBits::of_frame(frame) else {
-            view.dropped(DropReason::Runt);
+            refused(view, session, Some(segment), DropReason::Runt, frame);
             return None;
         };
         let rest = &frame[ADDRESSES..];
         let tag = if priority_tag(rest).is_some() { TAG_LEN } else { 0 };
         if let Err(reason) = bridgeable(dst, src, rest.len() - 2 - tag, mtu) {
-            view.dropped(reason);
-            view.dropped_in(segment, reason);
+            refused(view, session, Some(segment), reason, frame);
             return None;
         }
         self.frames += 1;
         self.octets += frame.len() as u64;
         self.bum += u64::from(dst.is_multicast());
+        self.broadcast += u64::from(dst.is_broadcast());
         Some(Meta { segment, from: Endpoint::Session(session).into(), dst, src, checks })
     }
 
@@ -149,8 +160,25 @@ impl Unpacked {
             counters.rx_frames.add(self.frames);
             counters.rx_octets.add(self.octets);
             counters.rx_bum.add(self.bum);
+            counters.rx_broadcast.add(self.broadcast);
         }
     }
+}
+
+/// A frame that came through a session goes no further.
+#[cold]
+fn refused(
+    view: View<'_>,
+    session: SessionIndex,
+    segment: Option<SegmentIndex>,
+    reason: DropReason,
+    frame: &[u8],
+) {
+    if let Some(segment) = segment {
+        view.dropped_in(segment, reason);
+    }
+    view.dropped_from(session);
+    view.lost(reason, Place::at(segment, Endpoint::Session(session), false), [frame, &[]]);
 }
 
 /// The segment with this tunnel ID, if both ends of the session attach it.
@@ -178,10 +206,7 @@ impl<P: BufPool> Engine<P> {
             }
             Ok(Found::OtherWorkers(owner)) => Received::OtherWorkers(owner, buf),
             Ok(Found::NoRecord) => Received::NoRecord(buf),
-            Err(reason) => {
-                view.dropped(reason);
-                Received::Taken
-            }
+            Err(reason) => Received::Dropped(reason, buf),
         }
     }
 
@@ -231,6 +256,10 @@ impl<P: BufPool> Engine<P> {
 
     fn unpack<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, record: &Record, mut buf: P::Buf) {
         let mut unpacked = Unpacked::default();
+        if let Some(taps) = &view.tables.taps {
+            let opened = &buf.data()[record.plaintext.start - record::HEADER_LEN..record.plaintext.end];
+            taps.opened(view.now.0, record.session, false, [opened, &[]]);
+        }
         let plaintext = &buf.data()[record.plaintext.clone()];
         let mut whole: ArrayVec<Whole, AT_ONCE> = ArrayVec::new();
         for block in block::blocks(plaintext) {

@@ -4,7 +4,7 @@
 //! A record stays open until it is full or the burst ends. A frame that does not fit goes on in
 //! the next record, so every record of a busy burst but the last has the full size.
 
-use bridge::SessionIndex;
+use bridge::{Checks, Flooded, SessionIndex};
 use counters::DropReason;
 use record::block::BlockWriter;
 use record::{HEADER_LEN, OVERHEAD, TAG_LEN, TxLane};
@@ -42,7 +42,8 @@ struct OpenRecord<B> {
 struct Packed {
     frames: u64,
     octets: u64,
-    bum: u64,
+    /// Flooded frames by kind.
+    flooded: [u64; 3],
 }
 
 impl<B> TxSessions<B> {
@@ -79,23 +80,29 @@ impl<P: BufPool> Engine<P> {
         session: SessionIndex,
         meta: &Meta,
         rest: &[u8],
-        flooded: bool,
+        flooded: Option<Flooded>,
     ) {
         let tables = view.tables;
         let Some((entry, segment)) = tables.session(session).zip(tables.segments.get(meta.segment)) else {
-            return view.dropped(DropReason::SessionDown);
+            return not_sent(view, session, meta, rest, DropReason::SessionDown);
         };
         let Some(path) = &entry.path else {
-            return view.dropped(DropReason::NoPeerAddress);
+            return not_sent(view, session, meta, rest, DropReason::NoPeerAddress);
         };
         let frame = (&meta.addresses(), rest);
         match self.pack_blocks(view, sink, session, path, segment.tunnel_id.get(), frame) {
             Ok(packed) => {
                 packed.frames += 1;
                 packed.octets += (ADDRESSES + rest.len()) as u64;
-                packed.bum += u64::from(flooded);
+                if let Some(kind) = flooded {
+                    packed.flooded[kind as usize] += 1;
+                }
+                self.tally.sent(view, meta, ADDRESSES + rest.len());
+                if meta.checks.any(Checks::WATCHED) {
+                    watched(view, session, meta, rest);
+                }
             }
-            Err(reason) => view.dropped(reason),
+            Err(reason) => not_sent(view, session, meta, rest, reason),
         }
     }
 
@@ -183,6 +190,17 @@ impl<P: BufPool> Engine<P> {
         }
     }
 
+    /// Shows the records among a burst of an uplink to those who capture them, before they are opened in place.
+    #[cold]
+    pub(crate) fn tap_records(&self, view: View<'_>, burst: &[P::Buf]) {
+        let Some(taps) = &view.tables.taps else { return };
+        for buf in burst {
+            if let Some(session) = self.rx.session_of(buf.data()) {
+                taps.outside(view.now.0, session, false, buf.data());
+            }
+        }
+    }
+
     fn close_record<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, session: SessionIndex) {
         match view.tables.session(session).and_then(|entry| entry.path.as_ref()) {
             Some(path) => self.close_record_on(view, sink, session, path),
@@ -211,6 +229,9 @@ impl<P: BufPool> Engine<P> {
         if buf.append(TAG_LEN).is_none() {
             return view.dropped(DropReason::NoBuffer);
         }
+        if view.tables.taps.is_some() {
+            opened(view, session, &tx.lane, &buf.data()[HEADER_LEN..][..blocks.len()]);
+        }
         if tx.lane.seal(buf.data_mut(), view.now.0).is_err() {
             return view.dropped(DropReason::LaneExhausted);
         }
@@ -223,8 +244,40 @@ impl<P: BufPool> Engine<P> {
             counters.tx_records.add(1);
             counters.tx_frames.add(packed.frames);
             counters.tx_octets.add(packed.octets);
-            counters.tx_bum.add(packed.bum);
+            let [broadcast, multicast, unknown] = packed.flooded;
+            counters.tx_bum.add(broadcast + multicast + unknown);
+            counters.tx_broadcast.add(broadcast);
+            counters.tx_unknown_unicast.add(unknown);
+        }
+        if let Some(taps) = &view.tables.taps {
+            taps.outside(view.now.0, session, true, buf.data());
         }
         sink.send(path.port, buf);
+    }
+}
+
+/// A frame could not be sent into a session.
+#[cold]
+fn not_sent(view: View<'_>, session: SessionIndex, meta: &Meta, rest: &[u8], reason: DropReason) {
+    if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
+        counters.tx_dropped.add(1);
+    }
+    view.dropped_in(meta.segment, reason);
+    view.lost(reason, meta.place(), [&meta.addresses(), rest]);
+}
+
+/// Shows a frame that is sent into a session to those who capture them.
+#[cold]
+fn watched(view: View<'_>, session: SessionIndex, meta: &Meta, rest: &[u8]) {
+    if let Some(taps) = &view.tables.taps {
+        taps.crossed(view.now.0, meta.segment, session, [&meta.addresses(), rest]);
+    }
+}
+
+/// Shows a record that is about to be sealed to those who capture them.
+#[cold]
+fn opened(view: View<'_>, session: SessionIndex, lane: &TxLane, blocks: &[u8]) {
+    if let Some(taps) = &view.tables.taps {
+        taps.opened(view.now.0, session, true, [&lane.next_header(), blocks]);
     }
 }

@@ -12,6 +12,8 @@ use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
 use wire::vxlan::Vni;
 
+use crate::capture::Taps;
+
 /// A port of the appliance, counted from 0 in the order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortIndex(pub u8);
@@ -40,6 +42,8 @@ pub struct Tables {
     pub by_tunnel: TunnelMap,
     /// By [`SessionIndex`]; `None` where the session is down.
     pub sessions: Vec<Option<SessionEntry>>,
+    /// Captures; `None` while nobody captures.
+    pub taps: Option<Taps>,
 }
 
 /// What a port is for.

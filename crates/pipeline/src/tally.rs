@@ -13,6 +13,10 @@ pub(crate) struct Tally {
     frames: u64,
     octets: u64,
     bum: u64,
+    broadcast: u64,
+    /// What was sent of them into sessions.
+    sent_frames: u64,
+    sent_octets: u64,
 }
 
 impl Tally {
@@ -27,16 +31,32 @@ impl Tally {
         self.frames += 1;
         self.octets += octets as u64;
         self.bum += u64::from(meta.dst.is_multicast());
+        self.broadcast += u64::from(meta.dst.is_broadcast());
+    }
+
+    /// Counts one frame of so many octets that was sent into a session.
+    #[inline]
+    pub(crate) fn sent(&mut self, view: View<'_>, meta: &Meta, octets: usize) {
+        // The frame was counted a moment ago, but for those of the control thread.
+        if self.of.is_none_or(|(segment, _)| segment != meta.segment) {
+            self.settle(view);
+            self.of = Some((meta.segment, meta.from.is_session()));
+        }
+        self.sent_frames += 1;
+        self.sent_octets += octets as u64;
     }
 
     /// Ends the run.
     pub(crate) fn settle(&mut self, view: View<'_>) {
-        let Self { of, frames, octets, bum } = std::mem::take(self);
+        let Self { of, frames, octets, bum, broadcast, sent_frames, sent_octets } = std::mem::take(self);
         let Some((segment, from_tunnel)) = of else { return };
         let Some(counters) = view.counters.segments.get(usize::from(segment.0)) else { return };
         let side = if from_tunnel { &counters.from_tunnel } else { &counters.from_lan };
         side.frames.add(frames);
         side.octets.add(octets);
         side.bum.add(bum);
+        side.broadcast.add(broadcast);
+        counters.to_tunnel.frames.add(sent_frames);
+        counters.to_tunnel.octets.add(sent_octets);
     }
 }

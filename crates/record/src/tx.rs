@@ -81,6 +81,11 @@ impl TxLane {
         self.phase
     }
 
+    /// The header of the record that is sealed next, unless the lane goes to a new key before.
+    pub fn next_header(&self) -> [u8; HEADER_LEN] {
+        header::write(self.id, self.phase, self.number)
+    }
+
     /// Seals `record` in place: 8 octets of room, the blocks, 16 octets of room. Goes to a new key first when the
     /// present one is due. Returns the record's number.
     #[inline]

@@ -124,6 +124,12 @@ impl MacBits {
         self.0 >> 40 & 1 == 1
     }
 
+    /// As [`MacAddr::is_broadcast`].
+    #[inline]
+    pub fn is_broadcast(self) -> bool {
+        self.0 == 0xffff_ffff_ffff
+    }
+
     /// Whether it is [`MacAddr::LOOP_PROBE`].
     #[inline]
     pub fn is_loop_probe(self) -> bool {
@@ -247,6 +253,7 @@ mod tests {
                 prop_assert_eq!(MacBits::from(mac), bits);
                 prop_assert_eq!(bits.is_multicast(), mac.is_multicast());
                 prop_assert_eq!(bits.is_zero(), mac.is_zero());
+                prop_assert_eq!(bits.is_broadcast(), mac.is_broadcast());
                 prop_assert_eq!(bits.is_loop_probe(), mac == MacAddr::LOOP_PROBE);
                 prop_assert_eq!(bits.is_link_reserved(), mac.is_link_reserved());
             }

@@ -11,7 +11,7 @@ use pipeline::{BURST, Engine, HOUSEKEEPING, Now, View};
 
 use crate::idle::Idle;
 use crate::ports::Ports;
-use crate::sink::{PortSink, octets_of};
+use crate::sink::{PortSink, capture, octets_of};
 use crate::{Handover, PortQueues, WorkerParams};
 
 /// Most orders carried out between two bursts, so that a long list does not hold traffic up.
@@ -62,7 +62,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
 
         for command in commands.try_iter().take(COMMANDS_PER_ROUND) {
             busy = true;
-            let mut sink = PortSink::new(&mut ports, &counters, &handover);
+            let mut sink = PortSink::new(&mut ports, view, &handover);
             engine.command(view, &mut sink, command);
         }
         let all = round.is_multiple_of(SELDOM) || idle.is_idle();
@@ -79,17 +79,20 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
                 counters.rx_frames.add(received as u64);
                 counters.rx_octets.add(octets_of(&burst));
             }
-            let mut sink = PortSink::new(&mut ports, &counters, &handover);
+            if tables.taps.is_some() {
+                capture(view, port, false, &burst);
+            }
+            let mut sink = PortSink::new(&mut ports, view, &handover);
             engine.burst(view, &mut sink, port, &mut burst);
         }
         while let Some(port) = handed_over(&handover, id.index, &mut burst) {
             busy = true;
-            let mut sink = PortSink::new(&mut ports, &counters, &handover);
+            let mut sink = PortSink::new(&mut ports, view, &handover);
             engine.burst(view, &mut sink, port, &mut burst);
         }
         counters.poll.polls.add(1);
         if busy {
-            let mut sink = PortSink::new(&mut ports, &counters, &handover);
+            let mut sink = PortSink::new(&mut ports, view, &handover);
             engine.finish(view, &mut sink);
             sink.flush();
             counters.poll.busy_polls.add(1);

@@ -2,8 +2,8 @@
 
 use counters::{CoreCounters, DropReason};
 use dpdk::Mbuf;
-use pipeline::Sink;
-use pipeline::tables::PortIndex;
+use pipeline::tables::{PortIndex, PortRole};
+use pipeline::{Sink, View};
 use wire::buf::PacketBuf;
 
 use crate::Handover;
@@ -12,13 +12,14 @@ use crate::ports::Ports;
 /// Packets that wait for the end of a burst, by port.
 pub(crate) struct PortSink<'a> {
     ports: &'a mut Ports,
+    view: View<'a>,
     counters: &'a CoreCounters,
     handover: &'a Handover,
 }
 
 impl<'a> PortSink<'a> {
-    pub(crate) fn new(ports: &'a mut Ports, counters: &'a CoreCounters, handover: &'a Handover) -> Self {
-        Self { ports, counters, handover }
+    pub(crate) fn new(ports: &'a mut Ports, view: View<'a>, handover: &'a Handover) -> Self {
+        Self { ports, view, counters: view.counters, handover }
     }
 
     /// Sends everything that waits.
@@ -34,6 +35,9 @@ impl<'a> PortSink<'a> {
         let Some((queues, waiting)) = self.ports.sending(port) else { return };
         if waiting.is_empty() {
             return;
+        }
+        if self.view.tables.taps.is_some() {
+            capture(self.view, port, true, waiting);
         }
         let (count, octets) = (waiting.len(), octets_of(waiting));
         let sent = queues.send(waiting);
@@ -72,4 +76,14 @@ impl Sink<Mbuf> for PortSink<'_> {
 /// Octets of all packets of a burst.
 pub(crate) fn octets_of(burst: &[Mbuf]) -> u64 {
     burst.iter().map(|buf| buf.len() as u64).sum()
+}
+
+/// Shows a burst of a port to those who capture it.
+#[cold]
+pub(crate) fn capture(view: View<'_>, port: PortIndex, outbound: bool, burst: &[Mbuf]) {
+    let Some((taps, entry)) = view.tables.taps.as_ref().zip(view.tables.ports.get(port.index())) else {
+        return;
+    };
+    let trunk = matches!(entry.role, PortRole::Trunk(_));
+    taps.on_port(view.now.0, port, (trunk, outbound), burst.iter().map(|buf| buf.data()));
 }

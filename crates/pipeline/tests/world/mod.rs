@@ -139,6 +139,7 @@ impl Site {
                     .collect(),
             ),
             by_tunnel: TunnelMap::new(tunnels().enumerate().map(|(at, t)| (t, SegmentIndex(at as u16)))),
+            taps: None,
             sessions: vec![Some(SessionEntry {
                 path: Some(Path { port: UPLINK, header, max_record, port_per_worker: false }),
                 peer: Some(wan(peer)),
@@ -199,6 +200,13 @@ impl Site {
         self.engine.command(view, &mut sent, command);
         self.engine.finish(view, &mut sent);
         sent
+    }
+
+    /// Lets time-outs happen.
+    pub fn housekeep(&mut self) {
+        let view =
+            View { tables: &self.tables, fdb: &self.fdb, counters: &self.counters, now: Now(self.now) };
+        self.engine.housekeeping(view);
     }
 
     /// How often `reason` was counted.

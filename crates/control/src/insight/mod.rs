@@ -1,0 +1,4 @@
+//! The appliance tells what it does and why: statistics, drops, captures, self-tests.
+
+mod drops;
+mod statistics;
