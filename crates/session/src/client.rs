@@ -158,6 +158,8 @@ impl Client {
         });
         entry.server = Some((server, fingerprint));
         entry.until = now + LOGIN_TIME;
+        // Its certificate says who it is, and its welcome lists all its segments.
+        entry.framer.authenticated();
         entry.stage = Stage::LoggingIn(scram);
         self.send(conn, &login);
     }
@@ -345,7 +347,6 @@ impl Client {
             }
             (Message::Welcome(welcome), Stage::Proving(scram)) => {
                 scram.verify(&welcome.last).map_err(|error| error.to_string())?;
-                conn.framer.authenticated();
                 self.prepare(id, welcome, exporter)?;
             }
             (Message::Opened(lanes), Stage::Opening { .. }) => {

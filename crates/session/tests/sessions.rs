@@ -24,6 +24,19 @@ fn a_client_logs_in_and_both_ends_agree() {
     assert!(world.spokes[lima].client.status().round_trip.is_some_and(|time| time >= 2 * LATENCY));
 }
 
+/// Every tunnel ID there is fits into one session.
+#[test]
+fn a_session_of_4093_segments_comes_up() {
+    let mut world = World::new(9, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    let all: Vec<u16> = (1..=4093).collect();
+    let now = world.now;
+    world.server.set_site(now, SessionIndex(0), SiteParams { segments: segments(&all), ..site("oslo") });
+    world.spokes[oslo].client.set_segments(segments(&all));
+    assert!(world.run_until(|world| world.is_up(oslo)), "{:#?}", world.log);
+    assert_eq!(world.spokes[oslo].client.view().expect("up").segments.len(), all.len());
+}
+
 #[test]
 fn many_sites_at_once_under_loss() {
     for seed in 1..6 {
