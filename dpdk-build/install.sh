@@ -4,6 +4,7 @@
 #   dpdk-build/install.sh build    what `cargo build` needs
 #   dpdk-build/install.sh run      what the appliance alone needs
 #   dpdk-build/install.sh test     build, and what the demo and the tests put on the other side of our ports
+#   dpdk-build/install.sh watch    what the tests of metrics and page watch with: Prometheus and a browser, 0.4 GB
 #
 # It changes nothing when all packages are there; without root it says which are missing and ends with 1.
 set -eu
@@ -13,11 +14,14 @@ run="dpdk libipsec-mb1 kmod"
 test="iproute2 iputils-ping iperf3 tcpdump socat jq python3 python3-pytest python3-scapy \
 python3-cryptography python3-cbor2 openssl clang bpftool libbpf-dev nftables tinyproxy ethtool procps linux-perf"
 
+watch="prometheus chromium fonts-dejavu-core"
+
 case "${1:-test}" in
     build) packages="$build" ;;
     run) packages="$run" ;;
     test) packages="$build $run $test" ;;
-    *) echo "usage: $0 [build|run|test]" >&2; exit 2 ;;
+    watch) packages="$watch" ;;
+    *) echo "usage: $0 [build|run|test|watch]" >&2; exit 2 ;;
 esac
 
 missing=""

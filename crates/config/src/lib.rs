@@ -7,6 +7,7 @@
 
 mod attachments;
 mod gateway;
+mod metrics;
 mod mode;
 mod ports;
 mod reader;
@@ -21,6 +22,7 @@ use std::path::Path;
 
 pub use attachments::{Attachment, Encap};
 pub use gateway::{Gateway, Route};
+pub use metrics::Metrics;
 pub use mode::{Cipher, Client, Mode, Password, Server, Site, Trust};
 pub use ports::{Device, Port, Role, Vtep};
 pub use reader::{Errors, Fault};
@@ -40,6 +42,8 @@ pub struct Config {
     pub ports: Vec<Port>,
     /// What it stretches.
     pub segments: Vec<Segment>,
+    /// Who may watch it over HTTP; `None`: nobody.
+    pub metrics: Option<Metrics>,
     /// Server or client, with all that belongs to it.
     pub mode: Mode,
 }
@@ -66,6 +70,7 @@ fn read(root: &Table<'_>, directory: &Path) -> Option<Config> {
     let system = system::read(&root.table_or_empty("system"), directory);
     let ports = ports::read(root);
     let segments = segments::read(root, &ports);
+    let metrics = metrics::read(&root.table_or_empty("metrics"));
     let mode = mode::read(root, &segments, directory);
-    Some(Config { system, ports, segments, mode: mode? })
+    Some(Config { system, ports, segments, metrics, mode: mode? })
 }

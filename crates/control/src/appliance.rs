@@ -33,6 +33,7 @@ use crate::requests::socket::RequestSocket;
 use crate::sessions::{BadVerifier, Sessions};
 use crate::show::{PortState, Shown};
 use crate::snapshot::{PortInfo, Remote, Source};
+use crate::watched::Watched;
 
 /// How often the workers' events are looked at. They do not wake us, since that would cost them a system call.
 const TICK: Duration = Duration::from_millis(5);
@@ -104,6 +105,9 @@ pub enum ControlError {
     /// The configuration has more of something than there can be.
     #[error("the configuration has too many segments, attachments or sites")]
     NoPlace,
+    /// The metrics.
+    #[error(transparent)]
+    Serve(#[from] watch::ServeError),
     /// Anything else that the system refuses.
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
@@ -116,6 +120,7 @@ pub struct Appliance {
     pub(crate) sessions: Sessions,
     pub(crate) connections: Connections,
     requests: RequestSocket,
+    pub(crate) watched: Watched,
     routes: Routes,
     pub(crate) gateways: Gateways,
     data_port: HeldPort,
@@ -174,6 +179,7 @@ impl Appliance {
         let socket = &config.system.socket;
         let requests = RequestSocket::bind(socket, connections.registry())
             .map_err(|error| ControlError::Socket(socket.clone(), error))?;
+        let watched = Watched::new(&config, now)?;
         let netlink =
             || Routes::new().map_err(|error| ControlError::System("cannot ask the kernel for routes", error));
         let uplink = config.ports.iter().position(|port| port.role == Role::Uplink);
@@ -198,6 +204,7 @@ impl Appliance {
             sessions,
             connections,
             requests,
+            watched,
             routes: netlink()?,
             gateways,
             data_port,
@@ -225,9 +232,11 @@ impl Appliance {
     /// # Errors
     /// The system's event queue fails.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), ControlError> {
+        self.watched.ready();
         while !stop.load(Ordering::Relaxed) {
             self.round()?;
         }
+        self.watched.stopping();
         tracing::info!("ends in order");
         let now = self.now();
         self.gateways.close_all();
@@ -272,6 +281,7 @@ impl Appliance {
             self.age(now);
             self.forget_removed(now);
         }
+        self.watch(now);
         if self.parts.reload.swap(false, Ordering::Relaxed) {
             match self.reload() {
                 Ok(done) => tracing::info!("{done}"),
@@ -531,11 +541,24 @@ impl Appliance {
 
     /// Answers `causeway show`.
     pub(crate) fn show(&self, words: &str) -> Result<Value, String> {
-        let tables = self.parts.tables.load();
-        let shown = Shown {
+        self.shown(&self.tables()).answer(words)
+    }
+
+    /// The tables in force.
+    pub(crate) fn tables(&self) -> Arc<Tables> {
+        self.parts.tables.load_full()
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.parts.counters
+    }
+
+    /// All that can be shown.
+    pub(crate) fn shown<'a>(&'a self, tables: &'a Tables) -> Shown<'a> {
+        Shown {
             layout: &self.layout,
             gateways: self.gateways.ports(),
-            tables: &tables,
+            tables,
             counters: &self.parts.counters,
             fdb: &self.parts.fdb,
             sites: self.sessions.status(),
@@ -543,8 +566,7 @@ impl Appliance {
             shares: self.connections.shares(),
             now: self.now(),
             clock: self.parts.clock,
-        };
-        shown.answer(words)
+        }
     }
 }
 

@@ -253,6 +253,14 @@ impl Connections {
         }
     }
 
+    /// When a server's certificate ends, in seconds since 1970.
+    pub(crate) fn certificate_end(&self) -> Option<i64> {
+        match &self.side {
+            Side::Server { tls, .. } => Some(tls.not_after()),
+            Side::Client { .. } => None,
+        }
+    }
+
     /// Whether connections are still closing.
     pub(crate) fn is_closing(&self) -> bool {
         !self.conns.is_empty()

@@ -25,6 +25,7 @@ mod share;
 mod show;
 mod snapshot;
 pub mod tls;
+mod watched;
 
 pub use appliance::{Appliance, ControlError, Params};
 pub use connections::{SetupError, check_files};

@@ -17,6 +17,13 @@ impl Appliance {
     /// # Errors
     /// The file is not good, or changes what cannot change while the appliance runs; then nothing has changed.
     pub(crate) fn reload(&mut self) -> Result<String, String> {
+        self.watched.reloading();
+        let done = self.read_anew();
+        self.watched.reloaded(done.is_ok());
+        done
+    }
+
+    fn read_anew(&mut self) -> Result<String, String> {
         let config = (self.parts.load)()?;
         let fixed = fixed_changes(self.layout.config(), &config);
         if !fixed.is_empty() {
@@ -112,6 +119,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
         ("system.log", a.log != b.log),
         ("system.aead", a.aead != b.aead),
         ("system.max_macs", a.max_macs != b.max_macs),
+        ("metrics.listen", old.metrics != new.metrics),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

@@ -18,6 +18,7 @@ use super::{ALPN, Fingerprint, crypto, fingerprint};
 pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     fingerprint: Fingerprint,
+    not_after: i64,
     warnings: Vec<String>,
 }
 
@@ -44,7 +45,7 @@ impl ServerTls {
             }
             other => unusable(certificate, &other.to_string()),
         })?;
-        let warnings = validity_warning(certificate, &own, SystemTime::now())?.into_iter().collect();
+        let (not_after, warning) = validity(certificate, &own, SystemTime::now())?;
 
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
@@ -58,12 +59,22 @@ impl ServerTls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        Ok(Self { config: Arc::new(config), fingerprint: fingerprint(&own), warnings })
+        Ok(Self {
+            config: Arc::new(config),
+            fingerprint: fingerprint(&own),
+            not_after,
+            warnings: warning.into_iter().collect(),
+        })
     }
 
     /// The fingerprint of the server's own certificate, which clients may pin.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// When the certificate ends, in seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        self.not_after
     }
 
     /// What an operator should know although the server works.
@@ -72,23 +83,25 @@ impl ServerTls {
     }
 }
 
-/// Whether a client that checks validity would refuse the certificate now.
-fn validity_warning(path: &Path, der: &[u8], now: SystemTime) -> Result<Option<String>, PemError> {
+/// When the certificate ends, and a word if a client that checks validity would refuse it now.
+fn validity(path: &Path, der: &[u8], now: SystemTime) -> Result<(i64, Option<String>), PemError> {
     let (_, parsed) = X509Certificate::from_der(der).map_err(|error| unusable(path, &error.to_string()))?;
     let now =
         now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     let validity = parsed.validity();
-    let fault = if now > validity.not_after.timestamp() {
+    let end = validity.not_after.timestamp();
+    let fault = if now > end {
         format!("expired on {}", validity.not_after)
     } else if now < validity.not_before.timestamp() {
         format!("is not valid before {}", validity.not_before)
     } else {
-        return Ok(None);
+        return Ok((end, None));
     };
-    Ok(Some(format!(
+    let warning = format!(
         "the certificate in {} {fault}: clients that verify it against a CA will refuse it",
         path.display()
-    )))
+    );
+    Ok((end, Some(warning)))
 }
 
 fn unusable(path: &Path, reason: &str) -> PemError {
