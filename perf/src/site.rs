@@ -26,6 +26,7 @@ use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
 use wire::vxlan::{UDP_PORT, Vni};
+use wire::way::Way;
 
 use crate::frames;
 
@@ -225,8 +226,8 @@ pub(crate) fn learned_pair(shape: &Shape, pool: &MbufPool) -> (Site, Site) {
 fn open_lane(from: &mut Site, to: &mut Site, session: usize, id: u32, shape: &Shape) {
     let session = SessionIndex(session as u16);
     let (tx, rx) = lane(id, shape);
-    to.command(Command::InstallRx { session, leads: true, lane: Box::new(rx) });
-    from.command(Command::InstallTx { session, lane: Box::new(tx) });
+    to.command(Command::InstallRx { session, path: 0, leads: true, lane: Box::new(rx) });
+    from.command(Command::InstallTx { session, path: 0, lane: Box::new(tx) });
 }
 
 /// Both ends of a lane. Its keys do not change while measured.
@@ -395,9 +396,7 @@ fn session(id: u8, at: u16, shape: &Shape) -> SessionEntry {
     let header =
         UdpTemplate::new(port_mac(id, UPLINK), port_mac(3 - id, UPLINK), local, peer).expect("one family");
     let max_record = shape.wan_mtu - header.overhead() as u16;
-    SessionEntry {
-        path: Some(Path { port: UPLINK, header, max_record, port_per_worker: false }),
-        peer: Some(peer),
-        segments: (0..shape.segments as u16).filter_map(|segment| TunnelId::new(segment + 1)).collect(),
-    }
+    let segments = (0..shape.segments as u16).filter_map(|segment| TunnelId::new(segment + 1)).collect();
+    let path = Path { port: UPLINK, header, max_record, port_per_worker: false };
+    SessionEntry::alone(path, Way { port: UPLINK.0, local: None, peer }, segments)
 }

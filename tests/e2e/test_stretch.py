@@ -137,7 +137,8 @@ def test_replayed_and_forged_records(lab):
     with Capture(lab["wan"], "a", lab.directory / "replay.pcap") as capture:
         assert works(lab)
     to_a = bytes.fromhex(lab["a"].mac("eth0").replace(":", ""))
-    records = [frame for frame in capture.frames if is_record(frame) and frame[:6] == to_a]
+    # Not the super-frames that a probe of the path's MTU and the record behind it make.
+    records = [frame for frame in capture.frames if is_record(frame) and frame[:6] == to_a and len(frame) <= 1514]
     assert records
     counted(lab.a, "replayed", lambda: inject(lab["wan"], "a", records), len(records) - 1)
     forged = [frame[:-1] + bytes([frame[-1] ^ 1]) for frame in records]

@@ -144,6 +144,7 @@ fn messages() {
         first: b"p=tls-exporter,,n=a,r=b".to_vec(),
         software: "x".into(),
         ciphers: vec![1, 2],
+        paths: 2,
     });
     let examples = [login.encode(), Message::Bye { code: 1, text: "x".into() }.encode()];
     fuzz(&examples, |input| {

@@ -72,6 +72,9 @@ impl Port {
     }
 }
 
+/// Most uplinks: a session has a path by each, of which the protocol allows so many.
+const MAX_UPLINKS: usize = 4;
+
 /// An Ethernet MTU that any sensible network has.
 const DEFAULT_MTU: u64 = 1500;
 
@@ -92,8 +95,12 @@ pub(crate) fn read(root: &Table<'_>) -> Vec<Port> {
         let count = ports.iter().filter(|port: &&Port| port.role == role).count();
         if count == 0 && ports.len() == tables.len() {
             root.fault(None, "port", format!("there is no port with role = \"{name}\""));
-        } else if role == Role::Uplink && count > 1 {
-            root.fault(None, "port", "there is more than one uplink: this version has one");
+        } else if role == Role::Uplink && count > MAX_UPLINKS {
+            root.fault(
+                None,
+                "port",
+                format!("there are {count} uplinks, of which there can be {MAX_UPLINKS}"),
+            );
         }
     }
     ports

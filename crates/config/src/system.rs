@@ -30,6 +30,8 @@ pub struct System {
     pub mac_age: Duration,
     /// Most MAC addresses.
     pub max_macs: usize,
+    /// After what time a path that carries less than its uplink is tried with larger records again.
+    pub path_mtu_raise: Duration,
 }
 
 /// What a worker does when there is nothing to do.
@@ -126,6 +128,7 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
         aead,
         mac_age: Duration::from_secs(number("mac_age_s", 10..=1_000_000, 300)),
         max_macs: number("max_macs", 16..=4 << 20, 65_536) as usize,
+        path_mtu_raise: Duration::from_secs(number("path_mtu_raise_s", 1..=86_400, 600)),
     };
     table.finish();
     system

@@ -1,9 +1,9 @@
 //! The control thread's loop: sockets, timers and workers' events go into the session state machines, and what comes
 //! out of them goes to sockets, workers and tables.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,15 +18,17 @@ use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 use record::LaneId;
 use serde_json::Value;
-use session::{ConnId, Level, Now, Output, SessionView};
+use session::{ConnId, Level, Now, Output, OwnBlock, PeerBlock, SessionView};
 
 use crate::clock::Clock;
 use crate::connections::{Connections, Happened, SetupError};
 use crate::datasock::{HeldPort, HoldError};
 use crate::engine;
 use crate::gateways::{Gateways, HostPorts};
+use crate::hops::Hops;
 use crate::layout::{Changes, Layout};
-use crate::nexthop::{NextHop, Routes};
+use crate::life::Life;
+use crate::nexthop::Routes;
 use crate::places::NoPlace;
 use crate::random::OsRandom;
 use crate::requests::socket::RequestSocket;
@@ -41,15 +43,11 @@ const TICK: Duration = Duration::from_millis(5);
 /// How often the workers' counters are looked at for signs of life.
 const LIFE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often next hops are asked for: soon while one is missing, else to notice changes.
-const HOPS_MISSING: Duration = Duration::from_millis(100);
-const HOPS_KNOWN: Duration = Duration::from_secs(1);
-
-/// How long an address that a challenge goes to is kept.
-const CHALLENGE_LIFE: Duration = Duration::from_secs(5);
-
 /// Most VTEPs that are learned, so that a stranger cannot fill the tables.
 const MAX_REMOTES: usize = 1024;
+
+/// Octets of the largest record of a session's own blocks by another way than the session's.
+const CONTROL_RECORD: u16 = 512;
 
 /// The FDB is aged in so many steps, one a second.
 const AGEING_STEPS: usize = 8;
@@ -121,19 +119,15 @@ pub struct Appliance {
     pub(crate) connections: Connections,
     requests: RequestSocket,
     pub(crate) watched: Watched,
-    routes: Routes,
     pub(crate) gateways: Gateways,
     data_port: HeldPort,
     _vtep_ports: Vec<HeldPort>,
     pub(crate) remotes: Vec<Remote>,
-    hops: HashMap<IpAddr, NextHop>,
-    /// Addresses that a challenge is sent to, and until when.
-    challenged: HashMap<IpAddr, Now>,
-    hops_due: Now,
+    hops: Hops,
     life_due: Now,
     ageing_due: Now,
     ageing_cursor: usize,
-    heard: HashMap<SessionIndex, u64>,
+    life: Life,
     /// What was removed from the configuration, and when its addresses are to be forgotten once more.
     pub(crate) removed: Vec<(Now, Changes)>,
     generation: u64,
@@ -180,11 +174,11 @@ impl Appliance {
         let requests = RequestSocket::bind(socket, connections.registry())
             .map_err(|error| ControlError::Socket(socket.clone(), error))?;
         let watched = Watched::new(&config, now)?;
-        let netlink =
-            || Routes::new().map_err(|error| ControlError::System("cannot ask the kernel for routes", error));
+        let no_netlink = |error| ControlError::System("cannot ask the kernel for routes", error);
+        let hops = Hops::new(&config).map_err(no_netlink)?;
         let uplink = config.ports.iter().position(|port| port.role == Role::Uplink);
         let uplink = uplink.and_then(|at| ports.get(at)).map_or_else(Default::default, |info| info.mac);
-        let gateways = Gateways::new(netlink()?, host_ports, ports.len(), uplink);
+        let gateways = Gateways::new(Routes::new().map_err(no_netlink)?, host_ports, ports.len(), uplink);
         let layout = Layout::new(config, now).map_err(|NoPlace| ControlError::NoPlace)?;
         let mut appliance = Self {
             parts: Parts {
@@ -205,18 +199,15 @@ impl Appliance {
             connections,
             requests,
             watched,
-            routes: netlink()?,
             gateways,
             data_port,
             _vtep_ports: vtep_ports,
             remotes: Vec::new(),
-            hops: HashMap::new(),
-            challenged: HashMap::new(),
-            hops_due: now,
+            hops,
             life_due: now,
             ageing_due: now,
             ageing_cursor: 0,
-            heard: HashMap::new(),
+            life: Life::default(),
             removed: Vec::new(),
             generation: 0,
             graveyard: Vec::new(),
@@ -273,7 +264,7 @@ impl Appliance {
         if now >= self.sessions.deadline() {
             self.sessions.handle_timeout(now);
         }
-        if now >= self.hops_due {
+        if self.hops.is_due(now) {
             self.resolve(now);
         }
         if now >= self.ageing_due {
@@ -328,12 +319,16 @@ impl Appliance {
         for event in events {
             match event {
                 Event::RxInstalled { lane, .. } => self.sessions.rx_ready(now, lane),
-                Event::Control { session, from, block, .. } => {
-                    self.sessions.control_block(now, session, from, &block);
+                Event::Control { session, path, from, octets, block } => {
+                    let block = PeerBlock { path, from, octets, body: &block };
+                    self.sessions.control_block(now, session, &block);
                 }
-                Event::NewAddress { session, from } => {
-                    self.challenge_address(now, from);
-                    self.sessions.new_address(now, session, from);
+                Event::NewWay { session, path, from } => {
+                    // Its next hop has to be known before the challenge is sent.
+                    if self.hops.challenge(now, from) {
+                        self.resolve(now);
+                    }
+                    self.sessions.new_way(now, session, path, from);
                 }
                 Event::NewVtep { port, address } => self.new_vtep(port.index(), address),
                 // Wiped and freed here, not on the worker.
@@ -345,15 +340,6 @@ impl Appliance {
         }
     }
 
-    /// Makes the next hop of an address known before a challenge is sent to it.
-    fn challenge_address(&mut self, now: Now, to: SocketAddr) {
-        if self.challenged.len() < MAX_REMOTES
-            && self.challenged.insert(to.ip(), now + CHALLENGE_LIFE).is_none()
-        {
-            self.resolve(now);
-        }
-    }
-
     fn new_vtep(&mut self, port: usize, address: IpAddr) {
         let known = self.remotes.iter().any(|remote| remote.port == port && remote.address == address);
         if known || self.remotes.len() >= MAX_REMOTES {
@@ -361,52 +347,31 @@ impl Appliance {
         }
         tracing::info!(port = self.parts.ports[port].name, %address, "learned a VTEP");
         self.remotes.push(Remote { port, address, learned: true });
-        self.hops_due = Now::ZERO;
+        self.hops.hurry();
         self.dirty = true;
     }
 
     fn look_for_life(&mut self, now: Now) {
         for index in self.layout.session_indices() {
-            let records = self.parts.counters.session(usize::from(index.0)).rx_records;
-            if self.heard.insert(index, records) != Some(records) {
-                self.sessions.record_heard(now, index);
+            let signs = self.life.look(&self.parts.counters, index);
+            for path in (0..signs.heard.len()).filter(|path| signs.heard[*path]) {
+                self.sessions.record_heard(now, index, path);
+            }
+            if signs.sent {
+                self.sessions.frames_sent(now, index);
             }
         }
     }
 
     fn resolve(&mut self, now: Now) {
-        self.challenged.retain(|_, until| now < *until);
-        let sessions = self.layout.session_indices();
-        let peers = sessions.into_iter().filter_map(|index| self.sessions.view(index)?.peer);
-        let mut wanted: Vec<IpAddr> = peers.map(|peer| peer.ip()).collect();
-        wanted.extend(
-            self.remotes.iter().map(|remote| remote.address).filter(|address| !address.is_multicast()),
-        );
-        wanted.extend(self.challenged.keys().copied());
-        let mut missing = false;
-        for address in wanted {
-            let hop = self.routes.resolve(address);
-            let old = self.hops.get(&address);
-            match hop {
-                Ok(hop) => {
-                    missing |= hop.mac.is_none();
-                    // A known MAC address is kept while the kernel confirms it.
-                    let hop = NextHop { mac: hop.mac.or_else(|| old?.mac), ..hop };
-                    if old != Some(&hop) {
-                        self.hops.insert(address, hop);
-                        self.dirty = true;
-                    }
-                }
-                Err(error) => {
-                    missing = true;
-                    if self.hops.remove(&address).is_some() {
-                        tracing::warn!(%address, %error, "lost the route");
-                        self.dirty = true;
-                    }
-                }
-            }
+        if let Some(uplinks) = self.hops.uplinks() {
+            self.sessions.set_uplinks(now, uplinks);
         }
-        self.hops_due = now + if missing { HOPS_MISSING } else { HOPS_KNOWN };
+        let views = self.layout.session_indices().into_iter().filter_map(|index| self.sessions.view(index));
+        let ways = views.flat_map(|view| view.paths).filter_map(|path| path.way);
+        let remotes =
+            self.remotes.iter().map(|remote| remote.address).filter(|address| !address.is_multicast());
+        self.dirty |= self.hops.resolve(now, ways, remotes);
     }
 
     fn age(&mut self, now: Now) {
@@ -418,9 +383,10 @@ impl Appliance {
     pub(crate) fn outputs(&mut self) {
         while let Some(output) = self.sessions.poll_output() {
             match output {
-                Output::Connect(conn, redirect) => {
+                Output::Connect(dial) => {
+                    let interface = dial.port.and_then(|port| self.hops.interface(port)).map(str::to_owned);
                     let now = self.now();
-                    self.connections.connect(conn, redirect, now);
+                    self.connections.connect(dial, interface, now);
                 }
                 Output::LoggedIn(conn) => self.connections.logged_in(conn),
                 Output::Send(conn, bytes) => self.connections.send(conn, &bytes),
@@ -428,13 +394,12 @@ impl Appliance {
                     let now = self.now();
                     self.connections.close(conn, now);
                 }
-                Output::InstallRx(session, index, lane) => {
-                    // One of the lanes says where the peer is; a client sends each from a port of its own.
-                    let (owner, leads) = (self.owner(lane.id()), index == 0);
-                    self.command(owner, Command::InstallRx { session, leads, lane });
+                Output::InstallRx { session, path, leads, lane } => {
+                    let owner = self.owner(lane.id());
+                    self.command(owner, Command::InstallRx { session, path, leads, lane });
                 }
-                Output::InstallTx(session, worker, lane) => {
-                    self.command(worker, Command::InstallTx { session, lane })
+                Output::InstallTx { session, path, worker, lane } => {
+                    self.command(worker, Command::InstallTx { session, path, lane });
                 }
                 Output::RemoveRx(lane) => self.command(self.owner(lane), Command::RemoveRx(lane)),
                 Output::RemoveTx(session) => {
@@ -442,7 +407,7 @@ impl Appliance {
                         self.command(worker, Command::RemoveTx(session));
                     }
                 }
-                Output::SendBlock(session, to, block) => self.send_block(session, to, &block),
+                Output::SendBlock(block) => self.send_block(&block),
                 Output::Changed(session) => self.changed(session),
                 Output::Log(Level::Info, text) => tracing::info!("{text}"),
                 Output::Log(Level::Warn, text) => tracing::warn!("{text}"),
@@ -461,20 +426,21 @@ impl Appliance {
         }
     }
 
-    fn send_block(&mut self, session: SessionIndex, to: Option<SocketAddr>, block: &[u8]) {
+    fn send_block(&mut self, block: &OwnBlock) {
         if self.dirty {
             // The block may belong to a session that the workers' tables do not have yet.
             self.publish();
         }
-        let path = match to {
-            Some(to) => match self.source(&self.parts.tables.load()).path(to) {
+        let OwnBlock { session, path, record, .. } = *block;
+        let to = match block.to {
+            Some(way) => match self.source(&self.parts.tables.load()).path(&way, CONTROL_RECORD) {
                 Some(path) => Some(Box::new(path)),
                 None => return, // its next hop is being resolved; whoever waits for the block asks again
             },
             None => None,
         };
-        let block = block.iter().copied().take(pipeline::command::MAX_CONTROL_BLOCK).collect();
-        self.command(0, Command::SendControl { session, path, block });
+        let block = block.body.iter().copied().take(pipeline::command::MAX_CONTROL_BLOCK).collect();
+        self.command(0, Command::SendControl { session, path, to, block, record });
     }
 
     /// The worker that owns a receive lane.

@@ -10,7 +10,7 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use serde_json::{Value, json};
-use session::{ConnId, ExportFailed, Exporter, Now};
+use session::{ConnId, Dial, ExportFailed, Exporter, Now};
 
 use crate::dial::{Dialed, Dialer};
 use crate::share::SharedPort;
@@ -207,11 +207,11 @@ impl Connections {
         std::mem::take(&mut self.others)
     }
 
-    /// Starts a client's connection.
-    pub(crate) fn connect(&mut self, id: ConnId, redirect: Option<String>, now: Now) {
+    /// Starts a client's connection, by a certain Linux interface if one is given.
+    pub(crate) fn connect(&mut self, dial: Dial, interface: Option<String>, now: Now) {
         let Side::Client(dialer) = &mut self.side else { return };
-        if let Err(reason) = dialer.dial(id, redirect, now) {
-            self.happened.push((id, Happened::Closed(reason)));
+        if let Err(reason) = dialer.dial(dial.conn, dial.redirect, interface, now) {
+            self.happened.push((dial.conn, Happened::Closed(reason)));
         }
     }
 

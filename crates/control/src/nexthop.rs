@@ -26,6 +26,8 @@ pub(crate) struct NextHop {
     pub interface: u32,
     /// The address that the kernel would send from.
     pub source: IpAddr,
+    /// The next hop's address.
+    pub via: IpAddr,
     /// The next hop's MAC address; `None` while it is being resolved.
     pub mac: Option<MacAddr>,
 }
@@ -48,15 +50,27 @@ impl Routes {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// The way to `to`; starts resolving its MAC address when that is not known, and keeps it fresh when it is.
+    /// The way to `to`, through an interface and from a local address if these are given; starts resolving its MAC address when that
+    /// is not known, and keeps it fresh when it is.
     ///
     /// # Errors
     /// There is no route, as the kernel puts it.
-    pub(crate) fn resolve(&mut self, to: IpAddr) -> io::Result<NextHop> {
+    pub(crate) fn resolve(
+        &mut self,
+        to: IpAddr,
+        interface: Option<u32>,
+        local: Option<IpAddr>,
+    ) -> io::Result<NextHop> {
+        let whole = if to.is_ipv4() { 32 } else { 128 };
         let mut route = RouteMessage::default();
         route.header.address_family = family(to);
-        route.header.destination_prefix_length = if to.is_ipv4() { 32 } else { 128 };
+        route.header.destination_prefix_length = whole;
         route.attributes.push(RouteAttribute::Destination(to.into()));
+        if let Some(local) = local {
+            route.header.source_prefix_length = whole;
+            route.attributes.push(RouteAttribute::Source(local.into()));
+        }
+        route.attributes.extend(interface.map(RouteAttribute::Oif));
         let answer = self.ask(RouteNetlinkMessage::GetRoute(route), NLM_F_REQUEST)?;
         let Some(RouteNetlinkMessage::NewRoute(route)) = answer else {
             return Err(io::Error::other("the kernel gave no route"));
@@ -70,13 +84,13 @@ impl Routes {
                 _ => {}
             }
         }
-        let source = source.ok_or_else(|| io::Error::other("the route has no source address"))?;
+        let source = local.or(source).ok_or_else(|| io::Error::other("the route has no source address"))?;
         let (mac, fresh) = self.neighbour(interface, via);
         if !fresh {
             // Refused only where there is nothing to resolve, as on a loopback interface.
             let _ = self.use_neighbour(interface, via);
         }
-        Ok(NextHop { interface, source, mac })
+        Ok(NextHop { interface, source, via, mac })
     }
 
     /// The MAC address that the kernel has for a neighbour, and whether it is sure of it.
@@ -166,8 +180,17 @@ mod tests {
 
     #[test]
     fn the_way_to_ourselves_is_known() {
-        let hop =
-            Routes::new().and_then(|mut routes| routes.resolve("127.0.0.1".parse().expect("an address")));
+        let hop = Routes::new()
+            .and_then(|mut routes| routes.resolve("127.0.0.1".parse().expect("an address"), None, None));
         assert_eq!(hop.expect("a route").source.to_string(), "127.0.0.1");
+    }
+
+    #[test]
+    fn an_interface_and_a_source_are_kept_to() {
+        let mut routes = Routes::new().expect("a socket");
+        let address = |text: &str| text.parse().expect("an address");
+        let hop = routes.resolve(address("127.0.0.1"), Some(1), Some(address("127.0.0.7"))).expect("a route");
+        assert_eq!((hop.interface, hop.source), (1, address("127.0.0.7")));
+        assert!(routes.resolve(address("127.0.0.1"), Some(u32::MAX), None).is_err(), "no such interface");
     }
 }

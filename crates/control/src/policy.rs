@@ -55,8 +55,9 @@ fn clamp(of: &Of<'_>) -> u16 {
         let at = usize::from(at.0);
         let theirs =
             of.views.get(at)?.as_ref()?.segments.iter().find(|(id, _)| *id == of.config.tunnel_id)?.1;
-        let path = of.sessions.get(at)?.as_ref()?.path.as_ref()?;
-        let room = path.max_record - record::OVERHEAD as u16 - BLOCK_HEADER - ethernet::HEADER_LEN as u16;
+        let paths = of.sessions.get(at)?.as_ref()?.paths.iter().filter_map(|path| path.path.as_ref());
+        let around = record::OVERHEAD as u16 + BLOCK_HEADER + ethernet::HEADER_LEN as u16;
+        let room = paths.map(|path| path.max_record).min()?.saturating_sub(around);
         // Jumbo frames are worth more than records with one frame each.
         Some(if of.config.mtu.min(theirs) > 2 * room { theirs } else { theirs.min(room) })
     };

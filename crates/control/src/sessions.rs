@@ -1,15 +1,16 @@
 //! The hub's sessions or the spoke's one, behind one face for the event loop.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use bridge::SessionIndex;
-use config::{Cipher, Config, Mode};
+use config::{Cipher, Config, Mode, Role};
 use record::{Engine, LaneId};
 use session::scram::{NoVerifier, Verifier};
 use session::{
-    Client, ClientParams, ConnId, Exporter, Now, Output, Random, SegmentList, Server, ServerParams,
-    SessionView, SiteParams, SiteStatus,
+    Client, ClientParams, ConnId, Exporter, Now, Output, PeerBlock, Random, SegmentList, Server,
+    ServerParams, SessionView, SiteParams, SiteStatus, Uplink, Uplinks,
 };
+use wire::way::Way;
 
 use crate::layout::{Changes, Layout};
 
@@ -56,6 +57,8 @@ impl Sessions {
                     ciphers: ciphers(&server.ciphers),
                     engine,
                     workers: config.system.workers.len(),
+                    uplinks: uplinks(config),
+                    raise_after: config.system.path_mtu_raise,
                     sites: site_params(config, server)?,
                 },
                 random,
@@ -155,24 +158,38 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn record_heard(&mut self, now: Now, session: SessionIndex) {
+    pub(crate) fn record_heard(&mut self, now: Now, session: SessionIndex, path: usize) {
         match self {
-            Self::Client(client, _) => client.record_heard(now),
-            Self::Server(server) => server.record_heard(now, session),
+            Self::Client(client, _) => client.record_heard(now, path),
+            Self::Server(server) => server.record_heard(now, session, path),
         }
     }
 
-    pub(crate) fn control_block(&mut self, now: Now, session: SessionIndex, from: SocketAddr, block: &[u8]) {
+    pub(crate) fn frames_sent(&mut self, now: Now, session: SessionIndex) {
         match self {
-            Self::Client(client, _) => client.control_block(now, from, block),
-            Self::Server(server) => server.control_block(now, session, from, block),
+            Self::Client(client, _) => client.frames_sent(now),
+            Self::Server(server) => server.frames_sent(now, session),
+        }
+    }
+
+    pub(crate) fn control_block(&mut self, now: Now, session: SessionIndex, block: &PeerBlock<'_>) {
+        match self {
+            Self::Client(client, _) => client.control_block(now, block),
+            Self::Server(server) => server.control_block(now, session, block),
         }
     }
 
     /// A client stays with the server's address; a server follows its client after a challenge.
-    pub(crate) fn new_address(&mut self, now: Now, session: SessionIndex, from: SocketAddr) {
+    pub(crate) fn new_way(&mut self, now: Now, session: SessionIndex, path: usize, from: Way) {
         if let Self::Server(server) = self {
-            server.new_address(now, session, from);
+            server.new_way(now, session, path, from);
+        }
+    }
+
+    pub(crate) fn set_uplinks(&mut self, now: Now, uplinks: Uplinks) {
+        match self {
+            Self::Client(client, _) => client.set_uplinks(now, uplinks),
+            Self::Server(server) => server.set_uplinks(now, uplinks),
         }
     }
 
@@ -222,7 +239,15 @@ fn client_params(config: &Config, client: &config::Client, engine: Engine) -> Cl
         rekey: client.rekey,
         software: SOFTWARE.into(),
         workers: config.system.workers.len(),
+        uplinks: uplinks(config),
+        raise_after: config.system.path_mtu_raise,
     }
+}
+
+/// The uplinks as the configuration has them.
+fn uplinks(config: &Config) -> Uplinks {
+    let ports = (0..).zip(&config.ports).filter(|(_, port)| port.role == Role::Uplink);
+    Uplinks(ports.map(|(at, port)| Uplink { port: at, mtu: port.mtu, up: true }).collect())
 }
 
 fn site_params(config: &Config, server: &config::Server) -> Result<Vec<SiteParams>, BadVerifier> {

@@ -5,7 +5,7 @@ use config::{Mode, Role};
 use counters::{Counters, DropReason};
 use pipeline::tables::Tables;
 use serde_json::{Map, Value, json};
-use session::{Now, SiteStatus};
+use session::{Now, PathStatus, SiteStatus};
 
 use crate::clock::Clock;
 use crate::gateways::GatewayPort;
@@ -96,7 +96,9 @@ impl Shown<'_> {
             "state": site.state.name(),
             "up_s": site.up_since.map(ago),
             "peer": site.peer.map(|peer| peer.to_string()),
-            "path_known": tables.is_some_and(|entry| entry.path.is_some()),
+            "path_known": tables.is_some_and(|entry| entry.paths.iter().any(|path| path.path.is_some())),
+            "path_mtu": site.path_mtu(),
+            "paths": site.paths.iter().enumerate().map(|(path, status)| self.path(at, path, status)).collect::<Vec<_>>(),
             "cipher": site.cipher.map(record::Cipher::name),
             "round_trip_ms": site.round_trip.map(|time| time.as_secs_f64() * 1000.0),
             "last_heard_s": site.last_heard.map(ago),
@@ -106,6 +108,23 @@ impl Shown<'_> {
             "last_failure": site.last_failure.as_ref().map(|(_, reason)| reason),
             "last_failure_s": site.last_failure.as_ref().map(|(then, _)| ago(*then)),
             "counters": fields(&self.counters.session(at).fields()),
+        })
+    }
+
+    fn path(&self, session: usize, path: usize, status: &PathStatus) -> Value {
+        let entry = self.tables.sessions.get(session).and_then(|entry| entry.as_ref()?.path(path));
+        let header = entry.and_then(|entry| entry.path.as_ref()).map(|path| &path.header);
+        let uplink = status.way.and_then(|way| self.tables.ports.get(usize::from(way.port)));
+        json!({
+            "uplink": uplink.map(|port| &port.name),
+            "local": header.map(|header| header.src().to_string()),
+            "peer": status.way.map(|way| way.peer.to_string()),
+            "next_hop_known": header.is_some(),
+            "state": status.state.name(),
+            "round_trip_ms": status.round_trip.map(|time| time.as_secs_f64() * 1000.0),
+            "path_mtu": status.mtu,
+            "loss": status.loss,
+            "counters": fields(&self.counters.path(session, path).fields()),
         })
     }
 

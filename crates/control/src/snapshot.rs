@@ -3,20 +3,22 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use arrayvec::ArrayVec;
 use bridge::{AttachmentIndex, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
 use config::{Config, Role};
 use pipeline::tables::{
-    AttachmentEntry, AttachmentState, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry,
-    Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
+    AttachmentEntry, AttachmentState, Encap, Path, PathEntry, PortEntry, PortIndex, PortRole, RemoteVtep,
+    SessionEntry, Spread, Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
 };
-use session::SessionView;
+use session::{PathView, SessionView};
 use wire::mac::MacAddr;
 use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
+use wire::way::{MAX_PATHS, Way};
 
 use crate::gateways::GatewayPort;
+use crate::hops::Hops;
 use crate::layout::{Layout, Meeting};
-use crate::nexthop::NextHop;
 use crate::policy;
 
 /// A port as it was started. First those of the configuration, in its order, then the kernel's companions.
@@ -48,7 +50,7 @@ pub(crate) struct Source<'a> {
     pub(crate) ports: &'a [PortInfo],
     pub(crate) gateways: Vec<GatewayPort>,
     pub(crate) remotes: &'a [Remote],
-    pub(crate) hops: &'a HashMap<IpAddr, NextHop>,
+    pub(crate) hops: &'a Hops,
     /// By number.
     pub(crate) sessions: Vec<Option<SessionView>>,
     pub(crate) data_port: u16,
@@ -74,17 +76,15 @@ impl Source<'_> {
         }
     }
 
-    /// The way to `to` by the uplink; `None` while the next hop is not known.
-    pub(crate) fn path(&self, to: SocketAddr) -> Option<Path> {
-        let config = self.config();
-        let uplink = config.ports.iter().position(|port| port.role == Role::Uplink)?;
-        let hop = self.hops.get(&to.ip())?;
+    /// The outer headers of a way; `None` while the next hop is not known.
+    pub(crate) fn path(&self, way: &Way, max_record: u16) -> Option<Path> {
+        let hop = self.hops.get(way)?;
         let source = SocketAddr::new(hop.source, self.data_port);
-        let header = UdpTemplate::new(self.ports[uplink].mac, hop.mac?, source, to).ok()?;
-        let max_record = config.ports[uplink].mtu - header.overhead() as u16;
+        let mac = self.ports.get(usize::from(way.port))?.mac;
+        let header = UdpTemplate::new(mac, hop.mac?, source, way.peer).ok()?;
         // A server answers from its one port, which firewalls and address translators in front of a client expect.
-        let port_per_worker = matches!(config.mode, config::Mode::Client(_));
-        Some(Path { port: PortIndex(uplink as u8), header, max_record, port_per_worker })
+        let port_per_worker = matches!(self.config().mode, config::Mode::Client(_));
+        Some(Path { port: PortIndex(way.port), header, max_record, port_per_worker })
     }
 
     fn config(&self) -> &Config {
@@ -266,7 +266,7 @@ impl Source<'_> {
             let vtep = self.config().ports[port].vtep.as_ref()?;
             let mac = match MacAddr::of_group(address) {
                 Some(group) => group,
-                None => self.hops.get(&address)?.mac?,
+                None => self.hops.get(address)?.mac?,
             };
             // The source port comes with each packet, from the inner flow (RFC 7348 4.2).
             let source = SocketAddr::new(vtep.local, 0);
@@ -276,9 +276,16 @@ impl Source<'_> {
     }
 
     fn session(&self, view: &SessionView) -> SessionEntry {
+        let path = |path: &PathView| PathEntry {
+            path: path.way.and_then(|way| self.path(&way, path.max_record)),
+            way: path.way,
+        };
+        let paths: ArrayVec<PathEntry, MAX_PATHS> = view.paths.iter().map(path).take(MAX_PATHS).collect();
+        // A path without a next hop carries nothing, whatever the session hopes.
+        let usable = (0..paths.len()).filter(|at| view.paths[*at].usable && paths[*at].path.is_some());
         SessionEntry {
-            path: view.peer.and_then(|peer| self.path(peer)),
-            peer: view.peer,
+            spread: Spread::new(paths.len(), &usable.collect::<Vec<_>>()),
+            paths,
             segments: view.segments.iter().map(|(tunnel, _)| *tunnel).collect(),
         }
     }

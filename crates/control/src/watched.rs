@@ -163,8 +163,6 @@ impl Shown<'_> {
     }
 
     fn watched_site(&self, at: usize, site: &SiteStatus) -> Site {
-        let path =
-            self.tables.sessions.get(at).and_then(Option::as_ref).and_then(|entry| entry.path.as_ref());
         Site {
             name: site.site.clone(),
             state: site.state.name(),
@@ -173,7 +171,7 @@ impl Shown<'_> {
             transport: (site.state == State::Up).then_some("udp"),
             cipher: site.cipher.map(record::Cipher::name),
             round_trip: site.round_trip,
-            path_mtu: path.map(|path| u32::from(path.max_record) + path.header.overhead() as u32),
+            path_mtu: site.path_mtu().map(u32::from),
             last_heard: site.last_heard,
             keys_since: None,
             renewals: site.renewals,

@@ -29,6 +29,9 @@ impl Counter {
     }
 }
 
+/// Paths of a session that are counted.
+pub const PATHS: usize = 4;
+
 /// Defines a struct of counters and the plain struct that a reader sums them into.
 macro_rules! counters {
     ($(#[$doc:meta])* $name:ident => $totals:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
@@ -146,6 +149,16 @@ counters! {
 }
 
 counters! {
+    /// What passed through one path of a session.
+    PathCounters => PathTotals {
+        /// Records sent.
+        tx_records,
+        /// Authentic records received.
+        rx_records,
+    }
+}
+
+counters! {
     /// What a worker's loop did.
     PollCounters => PollTotals {
         /// Rounds over all queues.
@@ -225,6 +238,8 @@ pub struct CoreCounters {
     pub segments: Box<[SegmentCounters]>,
     /// By session.
     pub sessions: Box<[SessionCounters]>,
+    /// By session and path: [`PATHS`] for each session.
+    pub paths: Box<[PathCounters]>,
 }
 
 impl CoreCounters {
@@ -237,6 +252,7 @@ impl CoreCounters {
             ports: some(ports),
             segments: some(segments),
             sessions: some(sessions),
+            paths: some(sessions * PATHS),
         }
     }
 }
@@ -321,6 +337,15 @@ impl Counters {
     pub fn session(&self, index: usize) -> SessionTotals {
         let mut totals = SessionTotals::default();
         self.cores.iter().filter_map(|core| core.sessions.get(index)).for_each(|session| totals.add(session));
+        totals
+    }
+
+    /// What passed through path number `path` of session number `session`.
+    pub fn path(&self, session: usize, path: usize) -> PathTotals {
+        let mut totals = PathTotals::default();
+        let of_path =
+            |core: &Arc<CoreCounters>| core.paths.get(session * PATHS + path).map(|path| totals.add(path));
+        self.cores.iter().filter_map(of_path).for_each(drop);
         totals
     }
 

@@ -3,11 +3,12 @@
 //! Boxes that a worker no longer needs travel back to the control thread to be dropped there: a
 //! worker frees no memory of the heap.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use bridge::SessionIndex;
 use record::{LaneId, RxLane, TxLane};
+use wire::way::Way;
 
 use crate::notice::OwnFrame;
 use crate::tables::{Path, PortIndex};
@@ -25,7 +26,9 @@ pub enum Command {
     InstallRx {
         /// The session that the lane belongs to.
         session: SessionIndex,
-        /// Whether the addresses that its records come from are the session's.
+        /// The path that its records come by.
+        path: usize,
+        /// Whether the addresses that its records come from are the path's.
         leads: bool,
         /// The lane.
         lane: Box<RxLane>,
@@ -36,6 +39,8 @@ pub enum Command {
     InstallTx {
         /// The session that the lane belongs to.
         session: SessionIndex,
+        /// The path that its records take.
+        path: usize,
         /// The lane.
         lane: Box<TxLane>,
     },
@@ -45,10 +50,14 @@ pub enum Command {
     SendControl {
         /// The session whose lane seals it.
         session: SessionIndex,
-        /// Where to; `None` is the session's present path.
-        path: Option<Box<Path>>,
+        /// The path whose lane that is.
+        path: usize,
+        /// Where to; `None` is where the path leads.
+        to: Option<Box<Path>>,
         /// The block's body.
         block: ControlBlock,
+        /// Octets of the record, to which zeros fill the block up; 0: no more than it needs.
+        record: u16,
     },
     /// Send a frame of our own into a segment.
     SendFrame(Box<OwnFrame>),
@@ -68,19 +77,23 @@ pub enum Event {
     Control {
         /// Its session.
         session: SessionIndex,
-        /// The lane that it came on.
-        lane: LaneId,
-        /// The address that the record came from.
-        from: SocketAddr,
+        /// The path of the lane that it came on.
+        path: usize,
+        /// The way that the record came by.
+        from: Way,
+        /// Octets of the record.
+        octets: u16,
         /// The block's body, cut to [`MAX_CONTROL_BLOCK`].
         block: ControlBlock,
     },
-    /// The newest record of a lane came from an address that is not the session's.
-    NewAddress {
+    /// The newest record of a lane came by another way than its path's.
+    NewWay {
         /// The session.
         session: SessionIndex,
-        /// The address.
-        from: SocketAddr,
+        /// The path.
+        path: usize,
+        /// The way.
+        from: Way,
     },
     /// A datagram came from a VTEP that is not in the tables.
     NewVtep {

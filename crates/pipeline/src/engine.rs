@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bridge::{Endpoint, Fdb, Rules, SegmentIndex};
-use counters::{CoreCounters, DropReason};
+use bridge::{Endpoint, Fdb, Rules, SegmentIndex, SessionIndex};
+use counters::{CoreCounters, DropReason, PathCounters};
 use crossbeam::channel::{Sender, TrySendError};
 use wire::buf::{BufPool, PacketBuf, Stash};
 
@@ -17,7 +17,7 @@ use crate::frame::{Body, Meta, copy_of};
 use crate::notice::{Notice, OwnFrame, Target};
 use crate::receive::{Received, RxLanes};
 use crate::recent::Recent;
-use crate::send::TxSessions;
+use crate::send::TxLanes;
 use crate::tables::{PortEntry, PortIndex, PortRole, Tables, TrunkEntry};
 use crate::tally::Tally;
 
@@ -81,6 +81,11 @@ impl View<'_> {
         self.counters.drops.add(reason, 1);
     }
 
+    /// The counters of a session's path.
+    pub(crate) fn path_counters(&self, session: SessionIndex, path: usize) -> Option<&PathCounters> {
+        self.counters.paths.get(usize::from(session.0) * counters::PATHS + path)
+    }
+
     /// Counts a dropped packet for its segment as well.
     pub(crate) fn dropped_in(&self, segment: SegmentIndex, reason: DropReason) {
         if let Some(counters) = self.counters.segments.get(usize::from(segment.0)) {
@@ -95,7 +100,7 @@ pub struct Engine<P: BufPool> {
     pub(crate) pool: Stash<P>,
     pub(crate) recent: Recent,
     pub(crate) tally: Tally,
-    pub(crate) tx: TxSessions<P::Buf>,
+    pub(crate) tx: TxLanes<P::Buf>,
     pub(crate) rx: RxLanes<P::Buf>,
     events: Sender<Event>,
     pub(crate) notices: Sender<Notice>,
@@ -118,7 +123,7 @@ impl<P: BufPool> Engine<P> {
             pool: Stash::new(pool),
             recent: Recent::default(),
             tally: Tally::default(),
-            tx: TxSessions::new(max_sessions),
+            tx: TxLanes::new(max_sessions),
             rx: RxLanes::new(max_sessions),
             events,
             notices,
@@ -147,7 +152,7 @@ impl<P: BufPool> Engine<P> {
                     self.tap_records(view, burst);
                 }
                 for buf in burst.drain(..) {
-                    match self.receive(view, sink, entry, uplink, buf) {
+                    match self.receive(view, sink, (port, entry, uplink), buf) {
                         Received::Taken => {}
                         Received::Dropped(reason, buf) => {
                             view.lost(reason, Place::on(port, false), [buf.data(), &[]]);
@@ -215,9 +220,9 @@ impl<P: BufPool> Engine<P> {
     /// Carries out one order of the control thread.
     pub fn command<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, command: Command) {
         match command {
-            Command::InstallRx { session, leads, lane } => {
+            Command::InstallRx { session, path, leads, lane } => {
                 let id = lane.id();
-                if let Some(old) = self.rx.install(session, leads, lane) {
+                if let Some(old) = self.rx.install((session, path), leads, lane) {
                     self.tell(view, Event::RetiredRx(old));
                 }
                 self.tell(view, Event::RxInstalled { session, lane: id });
@@ -227,21 +232,21 @@ impl<P: BufPool> Engine<P> {
                     self.tell(view, Event::RetiredRx(old));
                 }
             }
-            Command::InstallTx { session, lane } => {
+            Command::InstallTx { session, path, lane } => {
                 self.flush_records(view, sink);
-                if let Some(old) = self.tx.install(session, lane) {
+                if let Some(old) = self.tx.install(session, path, lane) {
                     self.tell(view, Event::RetiredTx(old));
                 }
             }
             Command::RemoveTx(session) => {
                 self.flush_records(view, sink);
-                if let Some(old) = self.tx.remove(session) {
+                for old in self.tx.remove(session) {
                     self.tell(view, Event::RetiredTx(old));
                 }
             }
-            Command::SendControl { session, path, block } => {
-                self.send_control(view, sink, session, path.as_deref(), &block);
-                if let Some(path) = path {
+            Command::SendControl { session, path, to, block, record } => {
+                self.send_control(view, sink, (session, path), to.as_deref(), (&block, record));
+                if let Some(path) = to {
                     self.tell(view, Event::RetiredPath(path));
                 }
             }

@@ -1,7 +1,6 @@
 //! The receive stage: finds the lane of a datagram, opens the record in place, and takes the frames
 //! out of its blocks (protocol sections 3 and 4).
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -16,13 +15,14 @@ use wire::frame::parse_udp;
 use wire::inner::priority_tag;
 use wire::mac::MacBits;
 use wire::vlan::TAG_LEN;
+use wire::way::Way;
 
 use crate::capture::Place;
 use crate::command::{ControlBlock, Event, MAX_CONTROL_BLOCK};
 use crate::forward::Keys;
 use crate::frame::{ADDRESSES, Body, Meta, bridgeable};
 use crate::send::SESSION_TUNNEL;
-use crate::tables::{PortEntry, UplinkEntry};
+use crate::tables::{PortEntry, PortIndex, UplinkEntry};
 use crate::{Engine, Sink, View};
 
 /// A lane reports a new address of its peer at most this often.
@@ -35,7 +35,9 @@ pub(crate) struct RxLanes<B> {
 
 struct RxEntry<B> {
     session: SessionIndex,
-    /// Whether the addresses that its records come from are the session's.
+    /// The path that its records come by.
+    path: usize,
+    /// Whether where its records come from is where the path's peer is.
     leads: bool,
     lane: Box<RxLane>,
     pieces: Reassembler<B>,
@@ -43,18 +45,19 @@ struct RxEntry<B> {
 }
 
 impl<B: PacketBuf> RxLanes<B> {
-    /// Room for two epochs of every session without growing.
+    /// Room for two epochs of every session with one path without growing.
     pub(crate) fn new(max_sessions: usize) -> Self {
         Self { lanes: HashMap::with_capacity(2 * max_sessions) }
     }
 
     pub(crate) fn install(
         &mut self,
-        session: SessionIndex,
+        (session, path): (SessionIndex, usize),
         leads: bool,
         lane: Box<RxLane>,
     ) -> Option<Box<RxLane>> {
-        let entry = RxEntry { session, leads, pieces: Reassembler::new(), address_reported: None, lane };
+        let entry =
+            RxEntry { session, path, leads, pieces: Reassembler::new(), address_reported: None, lane };
         self.lanes.insert(entry.lane.id(), Box::new(entry)).map(|old| old.lane)
     }
 
@@ -96,9 +99,11 @@ enum Found {
 /// An authentic record, opened in place.
 struct Record {
     session: SessionIndex,
+    path: usize,
     lane: LaneId,
     number: u64,
-    from: SocketAddr,
+    from: Way,
+    octets: usize,
     plaintext: Range<usize>,
 }
 
@@ -195,11 +200,10 @@ impl<P: BufPool> Engine<P> {
         &mut self,
         view: View<'_>,
         sink: &mut S,
-        port: &PortEntry,
-        uplink: &UplinkEntry,
+        from: (PortIndex, &PortEntry, &UplinkEntry),
         mut buf: P::Buf,
     ) -> Received<P::Buf> {
-        match self.open(view, port, uplink, &mut buf) {
+        match self.open(view, from, &mut buf) {
             Ok(Found::Record(record)) => {
                 self.unpack(view, sink, &record, buf);
                 Received::Taken
@@ -213,8 +217,7 @@ impl<P: BufPool> Engine<P> {
     fn open(
         &mut self,
         view: View<'_>,
-        port: &PortEntry,
-        uplink: &UplinkEntry,
+        (at, port, uplink): (PortIndex, &PortEntry, &UplinkEntry),
         buf: &mut P::Buf,
     ) -> Result<Found, DropReason> {
         let Ok(Some(udp)) = parse_udp(buf.data()) else {
@@ -235,21 +238,27 @@ impl<P: BufPool> Engine<P> {
         let start = udp.payload.start + record::HEADER_LEN;
         let record = Record {
             session: entry.session,
+            path: entry.path,
             lane,
             number: opened.number,
-            from: udp.src,
+            from: Way { port: at.0, local: Some(udp.dst.ip()), peer: udp.src },
+            octets,
             plaintext: start..start + opened.plaintext.len(),
         };
-        if opened.newest && entry.leads && moved(view, record.session, record.from) {
+        if opened.newest && entry.leads && moved(view, &record) {
             let due = entry.address_reported.is_none_or(|last| view.now.0 >= last + ADDRESS_REPORT_INTERVAL);
             if due {
                 entry.address_reported = Some(view.now.0);
-                self.tell(view, Event::NewAddress { session: record.session, from: record.from });
+                let Record { session, path, from, .. } = record;
+                self.tell(view, Event::NewWay { session, path, from });
             }
         }
         if let Some(counters) = view.counters.sessions.get(usize::from(record.session.0)) {
             counters.rx_records.add(1);
             counters.rx_record_octets.add(octets as u64);
+        }
+        if let Some(counters) = view.path_counters(record.session, record.path) {
+            counters.rx_records.add(1);
         }
         Ok(Found::Record(record))
     }
@@ -349,16 +358,15 @@ impl<P: BufPool> Engine<P> {
     fn control_block(&mut self, view: View<'_>, record: &Record, bytes: &[u8]) {
         let kept = &bytes[..bytes.len().min(MAX_CONTROL_BLOCK)];
         let block: ControlBlock = kept.iter().copied().collect();
-        self.tell(
-            view,
-            Event::Control { session: record.session, lane: record.lane, from: record.from, block },
-        );
+        let Record { session, path, from, octets, .. } = *record;
+        self.tell(view, Event::Control { session, path, from, octets: octets as u16, block });
     }
 }
 
-/// Whether the session's proven address is another than `from`.
-fn moved(view: View<'_>, session: SessionIndex, from: SocketAddr) -> bool {
-    view.tables.session(session).is_none_or(|entry| entry.peer != Some(from))
+/// Whether a record came by another way than its path's.
+fn moved(view: View<'_>, record: &Record) -> bool {
+    let path = view.tables.session(record.session).and_then(|entry| entry.path(record.path));
+    path.is_none_or(|path| !path.way.is_some_and(|way| way.is_way_of(&record.from)))
 }
 
 fn drop_reason(error: OpenError) -> DropReason {

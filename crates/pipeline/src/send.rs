@@ -4,11 +4,14 @@
 //! A record stays open until it is full or the burst ends. A frame that does not fit goes on in
 //! the next record, so every record of a busy burst but the last has the full size.
 
+use arrayvec::ArrayVec;
 use bridge::{Checks, Flooded, SessionIndex};
 use counters::DropReason;
-use record::block::BlockWriter;
+use record::block::{BLOCK_HEADER_LEN, BlockWriter};
 use record::{HEADER_LEN, OVERHEAD, TAG_LEN, TxLane};
 use wire::buf::{BufPool, PacketBuf};
+use wire::flow;
+use wire::way::MAX_PATHS;
 
 use crate::frame::{ADDRESSES, Meta};
 use crate::tables::Path;
@@ -17,17 +20,30 @@ use crate::{Engine, Sink, View};
 /// Tunnel ID of the session's own blocks (protocol 4.3).
 pub(crate) const SESSION_TUNNEL: u16 = 0;
 
-/// The send lanes of one worker, by session, with their open records.
-pub(crate) struct TxSessions<B> {
-    sessions: Vec<Option<TxSession<B>>>,
-    /// Sessions that may have an open record, each once: it never grows beyond its capacity.
-    open: Vec<SessionIndex>,
+/// The send lanes of one worker, by session and path, with their open records.
+pub(crate) struct TxLanes<B> {
+    lanes: Vec<Option<Tx<B>>>,
+    /// Lanes that may have an open record, each once: it never grows beyond its capacity.
+    open: Vec<At>,
 }
 
-struct TxSession<B> {
+/// A path of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At {
+    session: SessionIndex,
+    path: usize,
+}
+
+impl At {
+    fn slot(self) -> usize {
+        usize::from(self.session.0) * MAX_PATHS + self.path
+    }
+}
+
+struct Tx<B> {
     lane: Box<TxLane>,
     open: Option<OpenRecord<B>>,
-    /// Whether the session stands in [`TxSessions::open`].
+    /// Whether the lane stands in [`TxLanes::open`].
     listed: bool,
 }
 
@@ -46,27 +62,34 @@ struct Packed {
     flooded: [u64; 3],
 }
 
-impl<B> TxSessions<B> {
+impl<B> TxLanes<B> {
     pub(crate) fn new(max_sessions: usize) -> Self {
-        Self { sessions: (0..max_sessions).map(|_| None).collect(), open: Vec::with_capacity(max_sessions) }
+        let lanes = max_sessions * MAX_PATHS;
+        Self { lanes: (0..lanes).map(|_| None).collect(), open: Vec::with_capacity(lanes) }
     }
 
-    /// Puts `lane` in the place of the session's lane and returns the old one, or `lane` itself when
+    /// Puts `lane` in the place of the path's lane and returns the old one, or `lane` itself when
     /// there is no such session.
-    pub(crate) fn install(&mut self, session: SessionIndex, lane: Box<TxLane>) -> Option<Box<TxLane>> {
-        match self.sessions.get_mut(usize::from(session.0)) {
-            Some(slot) => slot.replace(TxSession { lane, open: None, listed: false }).map(|old| old.lane),
+    pub(crate) fn install(
+        &mut self,
+        session: SessionIndex,
+        path: usize,
+        lane: Box<TxLane>,
+    ) -> Option<Box<TxLane>> {
+        match self.lanes.get_mut(At { session, path }.slot()).filter(|_| path < MAX_PATHS) {
+            Some(slot) => slot.replace(Tx { lane, open: None, listed: false }).map(|old| old.lane),
             None => Some(lane),
         }
     }
 
-    pub(crate) fn remove(&mut self, session: SessionIndex) -> Option<Box<TxLane>> {
-        let slot = self.sessions.get_mut(usize::from(session.0))?;
-        slot.take().map(|old| old.lane)
+    /// Takes all lanes of a session out.
+    pub(crate) fn remove(&mut self, session: SessionIndex) -> ArrayVec<Box<TxLane>, MAX_PATHS> {
+        let slots = (0..MAX_PATHS).map(|path| At { session, path }.slot());
+        slots.filter_map(|slot| self.lanes.get_mut(slot)?.take()).map(|old| old.lane).collect()
     }
 
-    fn get(&mut self, session: SessionIndex) -> Option<&mut TxSession<B>> {
-        self.sessions.get_mut(usize::from(session.0))?.as_mut()
+    fn get(&mut self, at: At) -> Option<&mut Tx<B>> {
+        self.lanes.get_mut(at.slot())?.as_mut()
     }
 }
 
@@ -86,11 +109,15 @@ impl<P: BufPool> Engine<P> {
         let Some((entry, segment)) = tables.session(session).zip(tables.segments.get(meta.segment)) else {
             return not_sent(view, session, meta, rest, DropReason::SessionDown);
         };
-        let Some(path) = &entry.path else {
+        let at = match entry.paths.len() {
+            1 => At { session, path: 0 },
+            _ => At { session, path: entry.spread.path(flow::hash(meta.dst, meta.src, rest)) },
+        };
+        let Some(path) = entry.path(at.path).and_then(|path| path.path.as_ref()) else {
             return not_sent(view, session, meta, rest, DropReason::NoPeerAddress);
         };
         let frame = (&meta.addresses(), rest);
-        match self.pack_blocks(view, sink, session, path, segment.tunnel_id.get(), frame) {
+        match self.pack_blocks(view, sink, at, path, segment.tunnel_id.get(), frame) {
             Ok(packed) => {
                 packed.frames += 1;
                 packed.octets += (ADDRESSES + rest.len()) as u64;
@@ -111,28 +138,48 @@ impl<P: BufPool> Engine<P> {
         &mut self,
         view: View<'_>,
         sink: &mut S,
-        session: SessionIndex,
-        path: Option<&Path>,
-        block: &[u8],
+        (session, path): (SessionIndex, usize),
+        to: Option<&Path>,
+        (block, record): (&[u8], u16),
     ) {
-        let own = || view.tables.session(session).and_then(|entry| entry.path.as_ref());
-        let Some(path) = path.or_else(own) else {
+        let at = At { session, path };
+        let Some(path) = to.or_else(|| path_of(view, at)) else {
             return view.dropped(DropReason::NoPeerAddress);
         };
-        self.close_record(view, sink, session);
-        if let Err(reason) = self.pack_blocks(view, sink, session, path, SESSION_TUNNEL, (&[], block)) {
+        self.close_record(view, sink, at);
+        let sent = if record > 0 {
+            self.pad_block(at, block, record)
+        } else {
+            self.pack_blocks(view, sink, at, path, SESSION_TUNNEL, (&[], block)).map(|_| ())
+        };
+        if let Err(reason) = sent {
             view.dropped(reason);
         }
-        self.close_record_on(view, sink, session, path);
+        self.close_record_on(view, sink, at, path);
+    }
+
+    /// Opens a record of so many octets with one block, filled up with zeros.
+    fn pad_block(&mut self, at: At, block: &[u8], record: u16) -> Result<(), DropReason> {
+        let room = usize::from(record).saturating_sub(OVERHEAD);
+        let open = self.open_record(at, room)?;
+        let area = &mut open.buf.data_mut()[HEADER_LEN..];
+        let len = room.saturating_sub(BLOCK_HEADER_LEN);
+        if len < block.len() {
+            return Err(DropReason::PathTooSmall);
+        }
+        area[BLOCK_HEADER_LEN..].fill(0);
+        area[BLOCK_HEADER_LEN..][..block.len()].copy_from_slice(block);
+        open.blocks.whole(area, SESSION_TUNNEL, len);
+        Ok(())
     }
 
     /// Seals and sends every open record.
     pub(crate) fn flush_records<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S) {
-        while let Some(session) = self.tx.open.pop() {
-            if let Some(tx) = self.tx.get(session) {
+        while let Some(at) = self.tx.open.pop() {
+            if let Some(tx) = self.tx.get(at) {
                 tx.listed = false;
             }
-            self.close_record(view, sink, session);
+            self.close_record(view, sink, at);
         }
     }
 
@@ -142,7 +189,7 @@ impl<P: BufPool> Engine<P> {
         &mut self,
         view: View<'_>,
         sink: &mut S,
-        session: SessionIndex,
+        at: At,
         path: &Path,
         tunnel: u16,
         frame: (&[u8; HEAD], &[u8]),
@@ -150,7 +197,7 @@ impl<P: BufPool> Engine<P> {
         let len = HEAD + frame.1.len();
         let mut taken = 0;
         loop {
-            let open = self.open_record(session, path)?;
+            let open = self.open_record(at, path.room())?;
             let fresh = open.blocks.is_empty();
             let n = open.blocks.push(&mut open.buf.data_mut()[HEADER_LEN..], tunnel, frame, taken);
             if n == 0 && fresh {
@@ -159,32 +206,26 @@ impl<P: BufPool> Engine<P> {
             taken += n;
             if taken == len {
                 // Found a moment ago: the borrow of a value that is returned in one branch only lasts too long.
-                return Ok(&mut self.open_record(session, path)?.packed);
+                return Ok(&mut self.open_record(at, path.room())?.packed);
             }
-            self.close_record_on(view, sink, session, path);
+            self.close_record_on(view, sink, at, path);
         }
     }
 
-    /// The session's open record, a new one if there is none.
+    /// The path's open record; if there is none a new one with room for so many octets of blocks.
     #[inline]
-    fn open_record(
-        &mut self,
-        session: SessionIndex,
-        path: &Path,
-    ) -> Result<&mut OpenRecord<P::Buf>, DropReason> {
-        let TxSessions { sessions, open: listed } = &mut self.tx;
-        let tx = sessions.get_mut(usize::from(session.0)).and_then(Option::as_mut);
-        let tx = tx.ok_or(DropReason::NoTxLane)?;
+    fn open_record(&mut self, at: At, room: usize) -> Result<&mut OpenRecord<P::Buf>, DropReason> {
+        let TxLanes { lanes, open: listed } = &mut self.tx;
+        let tx = lanes.get_mut(at.slot()).and_then(Option::as_mut).ok_or(DropReason::NoTxLane)?;
         if !tx.listed {
             tx.listed = true;
-            listed.push(session);
+            listed.push(at);
         }
         match &mut tx.open {
             Some(open) => Ok(open),
             slot @ None => {
                 let mut buf = self.pool.alloc().ok_or(DropReason::NoBuffer)?;
-                let capacity = usize::from(path.max_record).saturating_sub(OVERHEAD);
-                buf.append(HEADER_LEN + capacity).ok_or(DropReason::NoBuffer)?;
+                buf.append(HEADER_LEN + room).ok_or(DropReason::NoBuffer)?;
                 Ok(slot.insert(OpenRecord { buf, blocks: BlockWriter::new(), packed: Packed::default() }))
             }
         }
@@ -201,25 +242,19 @@ impl<P: BufPool> Engine<P> {
         }
     }
 
-    fn close_record<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, session: SessionIndex) {
-        match view.tables.session(session).and_then(|entry| entry.path.as_ref()) {
-            Some(path) => self.close_record_on(view, sink, session, path),
+    fn close_record<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, at: At) {
+        match path_of(view, at) {
+            Some(path) => self.close_record_on(view, sink, at, path),
             None => {
-                if self.tx.get(session).and_then(|tx| tx.open.take()).is_some() {
+                if self.tx.get(at).and_then(|tx| tx.open.take()).is_some() {
                     view.dropped(DropReason::NoPeerAddress);
                 }
             }
         }
     }
 
-    fn close_record_on<S: Sink<P::Buf>>(
-        &mut self,
-        view: View<'_>,
-        sink: &mut S,
-        session: SessionIndex,
-        path: &Path,
-    ) {
-        let Some(tx) = self.tx.get(session) else {
+    fn close_record_on<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, at: At, path: &Path) {
+        let Some(tx) = self.tx.get(at) else {
             return;
         };
         let Some(OpenRecord { mut buf, blocks, packed }) = tx.open.take() else {
@@ -230,7 +265,7 @@ impl<P: BufPool> Engine<P> {
             return view.dropped(DropReason::NoBuffer);
         }
         if view.tables.taps.is_some() {
-            opened(view, session, &tx.lane, &buf.data()[HEADER_LEN..][..blocks.len()]);
+            opened(view, at.session, &tx.lane, &buf.data()[HEADER_LEN..][..blocks.len()]);
         }
         if tx.lane.seal(buf.data_mut(), view.now.0).is_err() {
             return view.dropped(DropReason::LaneExhausted);
@@ -240,7 +275,10 @@ impl<P: BufPool> Engine<P> {
         if !path.header.write(&mut buf, source_port) {
             return view.dropped(DropReason::NoBuffer);
         }
-        if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
+        if let Some(counters) = view.path_counters(at.session, at.path) {
+            counters.tx_records.add(1);
+        }
+        if let Some(counters) = view.counters.sessions.get(usize::from(at.session.0)) {
             counters.tx_records.add(1);
             counters.tx_frames.add(packed.frames);
             counters.tx_octets.add(packed.octets);
@@ -250,7 +288,7 @@ impl<P: BufPool> Engine<P> {
             counters.tx_unknown_unicast.add(unknown);
         }
         if let Some(taps) = &view.tables.taps {
-            taps.outside(view.now.0, session, true, buf.data());
+            taps.outside(view.now.0, at.session, true, buf.data());
         }
         sink.send(path.port, buf);
     }
@@ -279,5 +317,18 @@ fn watched(view: View<'_>, session: SessionIndex, meta: &Meta, rest: &[u8]) {
 fn opened(view: View<'_>, session: SessionIndex, lane: &TxLane, blocks: &[u8]) {
     if let Some(taps) = &view.tables.taps {
         taps.opened(view.now.0, session, true, [&lane.next_header(), blocks]);
+    }
+}
+
+/// Where a path leads.
+#[inline]
+fn path_of(view: View<'_>, at: At) -> Option<&Path> {
+    view.tables.session(at.session)?.path(at.path)?.path.as_ref()
+}
+
+impl Path {
+    /// Octets of blocks that a record has room for.
+    fn room(&self) -> usize {
+        usize::from(self.max_record).saturating_sub(OVERHEAD)
     }
 }

@@ -1,9 +1,10 @@
 //! The tables that the workers forward by: one immutable snapshot, built by the control thread,
 //! published through one atomic pointer and looked at once per burst.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use bridge::{AttachmentIndex, RemoteIndex, SegmentIndex, Segments, SessionIndex};
 use hashbrown::HashMap;
 use wire::mac::MacAddr;
@@ -11,6 +12,7 @@ use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
 use wire::vxlan::Vni;
+use wire::way::{MAX_PATHS, Way};
 
 use crate::capture::Taps;
 
@@ -167,12 +169,62 @@ pub struct RemoteVtep {
 /// A session that is up.
 #[derive(Debug)]
 pub struct SessionEntry {
-    /// Where records go; `None` while the peer's address or its next hop is not known.
-    pub path: Option<Path>,
-    /// The peer's proven address, to notice when it changes.
-    pub peer: Option<SocketAddr>,
+    /// Its parallel paths.
+    pub paths: ArrayVec<PathEntry, MAX_PATHS>,
+    /// Which path each flow takes.
+    pub spread: Spread,
     /// The segments that both ends attach.
     pub segments: TunnelSet,
+}
+
+impl SessionEntry {
+    /// A session with one path.
+    pub fn alone(path: Path, way: Way, segments: TunnelSet) -> Self {
+        let path = PathEntry { path: Some(path), way: Some(way) };
+        Self { paths: [path].into_iter().collect(), spread: Spread::new(1, &[0]), segments }
+    }
+
+    /// A path.
+    #[inline]
+    pub fn path(&self, at: usize) -> Option<&PathEntry> {
+        self.paths.get(at)
+    }
+}
+
+/// One of the parallel paths of a session.
+#[derive(Debug)]
+pub struct PathEntry {
+    /// Where its records go; `None` while the peer's address or its next hop is not known.
+    pub path: Option<Path>,
+    /// The way to the peer, proven, to notice when it changes.
+    pub way: Option<Way>,
+}
+
+/// Which path of a session a flow takes, by its hash. When a path dies, only its own flows take others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread([u8; BUCKETS]);
+
+/// As many as there can be paths, so that each number of paths from 1 to 4 has equal shares.
+const BUCKETS: usize = 12;
+const _: () = assert!(MAX_PATHS == 4 && counters::PATHS == MAX_PATHS);
+
+impl Spread {
+    /// Over so many paths, of which those in `usable` carry frames.
+    pub fn new(paths: usize, usable: &[usize]) -> Self {
+        let paths = paths.max(1);
+        let bucket = |at: usize| match usable {
+            _ if usable.contains(&(at % paths)) => at % paths,
+            [] => 0,
+            others => others[at / paths % others.len()],
+        };
+        Self(std::array::from_fn(|at| bucket(at) as u8))
+    }
+
+    /// The path of a flow with this hash.
+    #[inline]
+    pub fn path(&self, hash: u32) -> usize {
+        usize::from(self.0[hash as usize % BUCKETS])
+    }
 }
 
 /// The way to a peer.
@@ -297,6 +349,25 @@ mod tests {
         let held: Vec<u16> = (0..=4095).filter(|raw| set.contains(*raw)).collect();
         assert_eq!(held, [1, 63, 64, 4093]);
         assert!(!set.contains(u16::MAX));
+    }
+
+    #[test]
+    fn flows_are_spread_over_the_paths_that_are_alive() {
+        let shares = |paths, usable: &[usize]| {
+            let spread = Spread::new(paths, usable);
+            let mut shares = [0; MAX_PATHS];
+            (0..BUCKETS as u32).for_each(|hash| shares[spread.path(hash)] += 1);
+            shares
+        };
+        assert_eq!(shares(1, &[0]), [12, 0, 0, 0]);
+        assert_eq!(shares(2, &[0, 1]), [6, 6, 0, 0]);
+        assert_eq!(shares(3, &[0, 1, 2]), [4, 4, 4, 0]);
+        assert_eq!(shares(4, &[0, 1, 2, 3]), [3; 4]);
+        assert_eq!(shares(2, &[1]), [0, 12, 0, 0]);
+        assert_eq!(shares(3, &[0, 2]), [6, 0, 6, 0]);
+        assert_eq!(shares(2, &[]), [12, 0, 0, 0]);
+        let (all, less) = (Spread::new(3, &[0, 1, 2]), Spread::new(3, &[0, 2]));
+        assert!((0..12).all(|hash| all.path(hash) == 1 || all.path(hash) == less.path(hash)), "others stay");
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn a_peer_from_another_address_is_reported_and_not_followed() {
     wan[0][29] = 77; // the source address 192.0.2.77
     assert_eq!(b.receive(UPLINK, &wan).on(TRUNK).len(), 1);
     let events: Vec<Event> = b.events.try_iter().collect();
-    assert!(matches!(&events[..], [Event::NewAddress { from, .. }] if from.to_string() == "192.0.2.77:443"));
+    assert!(matches!(&events[..], [Event::NewWay { from, .. }] if from.peer.to_string() == "192.0.2.77:443"));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn without_a_lane_or_a_path_frames_are_counted() {
     a.receive(TRUNK, std::slice::from_ref(&packet));
     assert_eq!(a.drops(DropReason::NoTxLane), 1);
     if let Some(entry) = &mut a.tables.sessions[0] {
-        entry.path = None;
+        entry.paths[0].path = None;
     }
     a.receive(TRUNK, &[packet]);
     assert_eq!(a.drops(DropReason::NoPeerAddress), 1);

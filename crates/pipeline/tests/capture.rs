@@ -121,7 +121,7 @@ fn kinds_of_frames_are_counted_by_segment_and_session() {
     assert_eq!(b.counters.segments[0].from_tunnel.unknown_unicast.get(), 2);
 
     // What cannot be sent, and what is not taken, is counted for the session.
-    a.tables.sessions[0].as_mut().expect("up").path = None;
+    a.tables.sessions[0].as_mut().expect("up").paths[0].path = None;
     a.receive(TRUNK, &[tagged(&frame(host(2), host(1), 60, 1), 10)]);
     assert_eq!(a.counters.sessions[0].tx_dropped.get(), 1);
     assert_eq!(a.counters.segments[0].drops.get(DropReason::NoPeerAddress), 1);

@@ -53,6 +53,16 @@ impl BlockWriter {
         self.len == 0
     }
 
+    /// Takes `len` octets behind a header's room at the front of an empty area, already written, for a whole frame.
+    pub fn whole(&mut self, area: &mut [u8], tunnel: u16, len: usize) {
+        if let Some((header, _)) = area.split_first_chunk_mut::<BLOCK_HEADER_LEN>() {
+            let [a, b] = (FIRST | LAST | tunnel & TUNNEL).to_be_bytes();
+            let [c, d] = (len as u16).to_be_bytes();
+            *header = [a, b, c, d];
+            self.len = BLOCK_HEADER_LEN + len;
+        }
+    }
+
     /// Appends the octets of a frame from `offset` on, as many as there is room for, and returns how many. 0:
     /// the record has to be closed first. When some are left, the rest belongs at the start of the next record.
     ///

@@ -1,6 +1,7 @@
 //! The spoke's one session.
 
 mod settings;
+mod uplinks;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -8,15 +9,16 @@ use std::time::Duration;
 
 use bridge::SessionIndex;
 use record::{Cipher, Engine, LaneId, Suite};
+use wire::way::Way;
 use zeroize::Zeroizing;
 
-use crate::epoch::{Direction, Epoch, LaneIds};
+use crate::epoch::{self, Direction, Epoch, LaneIds};
 use crate::framing::{Framer, frame};
-use crate::link::{self, Link};
+use crate::link::{self, Link, PeerBlock, Tools};
 use crate::message::{Login, MECHANISM, Message, Open, SegmentList, VERSION, Welcome, farewell, refusal};
 use crate::scram::{BINDING_LABEL, BINDING_LEN, ClientScram, SaltedCache};
 use crate::status::{SessionView, SiteStatus, State};
-use crate::{ConnId, Exporter, Level, Now, Output, Random};
+use crate::{ConnId, Dial, Exporter, Level, Now, Output, Random, Uplinks};
 
 /// The session of a client.
 const SESSION: SessionIndex = SessionIndex(0);
@@ -47,8 +49,12 @@ pub struct ClientParams {
     pub rekey: Duration,
     /// Name and version of the software.
     pub software: String,
-    /// Workers, each of which sends on a lane of its own.
+    /// Workers, each of which sends on a lane of its own by each path.
     pub workers: usize,
+    /// The ports towards the WAN, each of which is a path.
+    pub uplinks: Uplinks,
+    /// After what time a path's MTU is searched for anew.
+    pub raise_after: Duration,
 }
 
 /// The spoke's session with its hub: connects, logs in, keeps alive, renews, reconnects.
@@ -70,6 +76,10 @@ pub struct Client {
     /// When to connect next; `None` while there is no need to.
     connect_at: Option<Now>,
     redirect: Option<String>,
+    /// The uplink that the next connection leaves by.
+    next_uplink: usize,
+    /// A connection by another uplink is wanted, since that of the present one is dead.
+    moving: bool,
     failures: u32,
     renewals: u64,
     last_failure: Option<(Now, String)>,
@@ -80,6 +90,8 @@ struct Conn {
     framer: Framer,
     /// When its present step has taken too long.
     until: Now,
+    /// The uplink that it leaves by.
+    uplink: usize,
     /// The server's address, if it is known, and the certificate it showed, once TLS is up.
     server: Option<(Option<IpAddr>, [u8; 32])>,
     stage: Stage,
@@ -120,6 +132,8 @@ impl Client {
             peer_segments: Vec::new(),
             connect_at: Some(now),
             redirect: None,
+            next_uplink: 0,
+            moving: false,
             failures: 0,
             renewals: 0,
             last_failure: None,
@@ -142,6 +156,7 @@ impl Client {
         fingerprint: [u8; 32],
         exporter: &dyn Exporter,
     ) {
+        let (paths, patience) = (self.paths(), self.login_time());
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         let mut binding = [0; BINDING_LEN];
         if exporter.export(BINDING_LABEL, b"", &mut binding).is_err() {
@@ -155,9 +170,10 @@ impl Client {
             first: scram.first(),
             software: self.params.software.clone(),
             ciphers: self.params.ciphers.iter().map(|cipher| cipher.code()).collect(),
+            paths,
         });
         entry.server = Some((server, fingerprint));
-        entry.until = now + LOGIN_TIME;
+        entry.until = now + patience;
         // Its certificate says who it is, and its welcome lists all its segments.
         entry.framer.authenticated();
         entry.stage = Stage::LoggingIn(scram);
@@ -202,24 +218,30 @@ impl Client {
             std::mem::replace(&mut entry.stage, Stage::Connecting)
         {
             let segments = self.params.segments.clone();
-            let open = Message::Open(Open { lanes: lanes.clone(), count: self.params.workers, segments });
+            let count = self.params.workers * welcome.paths;
+            let open = Message::Open(Open { lanes: lanes.clone(), count, segments });
             entry.stage = Stage::Opening { welcome, lanes };
             self.send(conn, &open);
         }
     }
 
-    /// Authentic records arrived in the session.
-    pub fn record_heard(&mut self, now: Now) {
+    /// Authentic records arrived by a path.
+    pub fn record_heard(&mut self, now: Now, path: usize) {
         if let Some(link) = &mut self.link {
-            link.heard(now);
+            link.heard(path, now);
+        }
+    }
+
+    /// Frames were sent.
+    pub fn frames_sent(&mut self, now: Now) {
+        if let Some(link) = &mut self.link {
+            link.sent(now);
         }
     }
 
     /// A block with tunnel ID 0 arrived in an authentic record.
-    pub fn control_block(&mut self, now: Now, from: SocketAddr, block: &[u8]) {
-        if let Some(link) = &mut self.link {
-            link.control_block(now, from, block, &mut self.out);
-        }
+    pub fn control_block(&mut self, now: Now, block: &PeerBlock<'_>) {
+        self.with_link(now, |link, tools| link.control_block(block, tools));
     }
 
     /// Does what is due.
@@ -228,14 +250,14 @@ impl Client {
         if let Some(id) = self.attempt.filter(|id| self.conns.get(id).is_some_and(late)) {
             self.fail(now, id, "the server did not answer in time");
         }
-        let alive = match &mut self.link {
-            Some(link) => link.handle_timeout(now, &mut *self.random, &mut self.ids, &mut self.out),
-            None => true,
-        };
+        let Self { link, ids, params, random, out, .. } = self;
+        let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
+        let alive = link.as_mut().is_none_or(|link| link.handle_timeout(ids, tools));
         if !alive {
             self.say_bye(farewell::DEAD_PEER, "no record arrived for the dead-peer time");
             self.down(now, "nothing was heard from the server for the dead-peer time (is UDP to its data port let through?)");
         }
+        self.leave_dead_uplink(now);
         if self.attempt.is_none() && self.connect_at.is_some_and(|at| now >= at) {
             self.connect(now);
         }
@@ -269,9 +291,10 @@ impl Client {
             site: self.params.site.clone(),
             state,
             up_since: self.link.as_ref().map(|link| link.since),
-            peer: self.link.as_ref().and_then(|link| link.peer),
+            peer: self.link.as_ref().and_then(Link::peer),
             cipher: self.cipher.filter(|_| self.link.is_some()),
-            round_trip: self.link.as_ref().and_then(|link| link.round_trip),
+            round_trip: self.link.as_ref().and_then(Link::round_trip),
+            paths: self.link.as_ref().map_or_else(Vec::new, Link::status),
             last_heard: self.link.as_ref().map(Link::last_heard),
             renewals: self.renewals,
             software: String::new(),
@@ -283,22 +306,19 @@ impl Client {
     pub fn view(&self) -> Option<SessionView> {
         let link = self.link.as_ref()?;
         let segments = SessionView::joined(&self.params.segments, &self.peer_segments);
-        Some(SessionView { peer: link.peer, segments })
+        Some(SessionView { paths: link.views(), segments })
     }
 
     fn connect(&mut self, now: Now) {
-        let id = ConnId(self.next_conn);
+        let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        let conn = Conn {
-            framer: Framer::default(),
-            until: now + CONNECT_TIME,
-            server: None,
-            stage: Stage::Connecting,
-        };
-        self.conns.insert(id, conn);
-        self.attempt = Some(id);
+        let (uplink, port) = self.choose_uplink(now);
+        let (framer, stage) = (Framer::default(), Stage::Connecting);
+        let until = now + self.connect_time();
+        self.conns.insert(conn, Conn { framer, until, uplink, server: None, stage });
+        self.attempt = Some(conn);
         self.connect_at = None;
-        self.out.push_back(Output::Connect(id, self.redirect.take()));
+        self.out.push_back(Output::Connect(Dial { conn, redirect: self.redirect.take(), port }));
     }
 
     fn message(
@@ -362,6 +382,7 @@ impl Client {
 
     /// Makes the receive lanes.
     fn prepare(&mut self, id: ConnId, welcome: Welcome, exporter: &dyn Exporter) -> Result<(), String> {
+        let asked = self.paths();
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
         let (_, fingerprint) = conn.server.ok_or("not connected")?;
         if welcome.version != VERSION {
@@ -372,13 +393,17 @@ impl Client {
         }
         let cipher = Cipher::from_code(welcome.cipher).filter(|cipher| self.params.ciphers.contains(cipher));
         let cipher = cipher.ok_or("the server chose a cipher that was not offered")?;
+        let paths = welcome.paths;
+        if paths > asked || !welcome.lanes.is_multiple_of(paths) {
+            return Err(format!("the server opened {} lanes for {paths} paths", welcome.lanes));
+        }
         let lanes = self.ids.allocate(welcome.lanes, &mut *self.random);
         let suite = Suite { cipher, engine: self.params.engine };
         let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, suite };
         let made = epoch.rx_lanes(Direction::ServerToClient, &lanes).map_err(|error| error.to_string())?;
+        let per_path = welcome.lanes / paths;
         conn.stage = Stage::Preparing { welcome, missing: lanes.iter().copied().collect(), lanes };
-        let made = made.into_iter().enumerate();
-        self.out.extend(made.map(|(index, lane)| Output::InstallRx(SESSION, index, Box::new(lane))));
+        self.out.extend(epoch::install_rx(SESSION, per_path, made));
         Ok(())
     }
 
@@ -392,40 +417,50 @@ impl Client {
         tx: &[LaneId],
         exporter: &dyn Exporter,
     ) -> Result<(), String> {
-        let server = self.conns.get(&id).and_then(|conn| conn.server);
-        let (address, fingerprint) = server.ok_or("not connected")?;
+        let Some(conn) = self.conns.get(&id) else { return Ok(()) };
+        let ((address, fingerprint), uplink) = (conn.server.ok_or("not connected")?, conn.uplink);
         let cipher = Cipher::from_code(welcome.cipher).ok_or("no cipher")?;
-        let workers = self.params.workers;
-        if tx.len() != workers {
+        let (workers, paths) = (self.params.workers, welcome.paths);
+        if tx.len() != workers * paths {
             link::remove(&rx, &mut self.ids, &mut self.out);
-            return Err(format!("the server opened {} lanes instead of {workers}", tx.len()));
+            return Err(format!("the server opened {} lanes instead of {}", tx.len(), workers * paths));
         }
         let suite = Suite { cipher, engine: self.params.engine };
         let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, suite };
         let lanes = epoch.tx_lanes(Direction::ClientToServer, tx, now).map_err(|error| error.to_string())?;
-        let lanes = lanes.into_iter().enumerate();
-        self.out.extend(lanes.map(|(worker, lane)| Output::InstallTx(SESSION, worker, Box::new(lane))));
+        self.out.extend(epoch::install_tx(SESSION, workers, lanes));
         let peer = address.map(|address| SocketAddr::new(address, welcome.data_port));
         self.log_segments(&welcome.segments);
-        match &mut self.link {
-            Some(link) => {
-                link.renew(rx, now);
-                link.peer = peer;
+        let line = match self.link {
+            Some(_) => {
                 self.renewals += 1;
-                self.out.push_back(Output::Log(Level::Info, "the session has new keys".into()));
+                "the session has new keys".into()
             }
             None => {
-                let dead_peer = Duration::from_millis(welcome.dead_peer_ms.clamp(300, 60_000));
-                let mut link = Link::new(SESSION, dead_peer, rx, now);
-                link.peer = peer;
-                self.link = Some(link);
                 let server = address.map_or("behind a proxy".into(), |address| address.to_string());
-                self.out.push_back(Output::Log(
-                    Level::Info,
-                    format!("the session is up: server {server}, {}", cipher.name()),
-                ));
+                format!("the session is up: server {server}, {}, paths: {paths}", cipher.name())
+            }
+        };
+        self.out.push_back(Output::Log(Level::Info, line));
+        let dead_peer = Duration::from_millis(welcome.dead_peer_ms.clamp(300, 60_000));
+        let raise_after = self.params.raise_after;
+        let Self { link, params, random, out, .. } = self;
+        let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
+        let link = match link {
+            Some(link) => {
+                link.renew((rx, paths), tools);
+                link
+            }
+            None => link.insert(Link::new(SESSION, dead_peer, raise_after, (rx, paths), now)),
+        };
+        for (path, uplink) in params.uplinks.0.iter().take(paths).enumerate() {
+            if let Some(peer) = peer {
+                link.set_way(path, Way { port: uplink.port, local: None, peer }, tools);
             }
         }
+        // What came by TCP came by this path.
+        link.heard(uplink.min(paths - 1), now);
+        self.moving = false;
         self.peer_segments.clone_from(&welcome.segments);
         self.cipher = Some(cipher);
         self.failures = 0;
@@ -463,6 +498,7 @@ impl Client {
             link::remove(lanes, &mut self.ids, &mut self.out);
         }
         let logged_in = matches!(conn.stage, Stage::Open);
+        self.next_uplink = conn.uplink + 1;
         self.close(id);
         if logged_in && self.link.is_some() {
             // The session lives on while records arrive. A new connection renews it.

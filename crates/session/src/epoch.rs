@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use bridge::SessionIndex;
 use record::{KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
 use zeroize::Zeroizing;
 
-use crate::{ExportFailed, Exporter, Now, Random};
+use crate::{ExportFailed, Exporter, Now, Output, Random};
 
 /// Label of the exporter that gives lane secrets.
 const LABEL: &[u8] = b"EXPORTER-causeway-data-1";
@@ -61,6 +62,30 @@ impl Epoch<'_> {
             Ok((*id, LaneSecret::new(*secret)))
         })
     }
+}
+
+/// Orders to receive on the lanes of an epoch, so many for each path; the first of each path leads.
+pub(crate) fn install_rx(
+    session: SessionIndex,
+    per_path: usize,
+    lanes: Vec<RxLane>,
+) -> impl Iterator<Item = Output> {
+    lanes.into_iter().enumerate().map(move |(index, lane)| {
+        let (path, leads) = (index / per_path.max(1), index % per_path.max(1) == 0);
+        Output::InstallRx { session, path, leads, lane: Box::new(lane) }
+    })
+}
+
+/// Orders to send on the lanes of an epoch: for each path one of each worker.
+pub(crate) fn install_tx(
+    session: SessionIndex,
+    workers: usize,
+    lanes: Vec<TxLane>,
+) -> impl Iterator<Item = Output> {
+    lanes.into_iter().enumerate().map(move |(index, lane)| {
+        let (path, worker) = (index / workers.max(1), index % workers.max(1));
+        Output::InstallTx { session, path, worker, lane: Box::new(lane) }
+    })
 }
 
 /// The lane IDs that this side has given out and still receives on.

@@ -14,17 +14,20 @@ pub mod message;
 pub mod scram;
 mod server;
 mod status;
+mod uplinks;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bridge::SessionIndex;
 use record::{LaneId, RxLane, TxLane};
+use wire::way::Way;
 
 pub use client::{Client, ClientParams};
+pub use link::PeerBlock;
 pub use message::SegmentList;
 pub use server::{Server, ServerParams, SiteParams};
-pub use status::{SessionView, SiteStatus, State};
+pub use status::{PathState, PathStatus, PathView, SessionView, SiteStatus, State};
+pub use uplinks::{Uplink, Uplinks};
 
 /// Time since some fixed moment, the same for all calls.
 pub type Now = Duration;
@@ -65,27 +68,70 @@ pub enum Level {
 /// What a state machine wants done.
 #[derive(Debug)]
 pub enum Output {
-    /// Client: open a TLS connection, to `server` (`host:port`) instead of the configured one if given, and report
-    /// it under this number.
-    Connect(ConnId, Option<String>),
+    /// Client: open a TLS connection, and report it under this number.
+    Connect(Dial),
     /// Client: the login on this connection has succeeded.
     LoggedIn(ConnId),
     /// Send bytes inside a TLS connection.
     Send(ConnId, Vec<u8>),
     /// End a TLS connection after what was to be sent. It is not reported.
     Close(ConnId),
-    /// Receive on the peer's lane with this index, whose ID says which worker does, and report when it is so.
-    InstallRx(SessionIndex, usize, Box<RxLane>),
-    /// Send on this lane from now on: the lane of the worker with this number.
-    InstallTx(SessionIndex, usize, Box<TxLane>),
+    /// Receive on a lane of the peer, whose ID says which worker does, and report when it is so.
+    InstallRx {
+        /// Its session.
+        session: SessionIndex,
+        /// The path that its records come by.
+        path: usize,
+        /// Whether where its records come from is where the path's peer is.
+        leads: bool,
+        /// The lane.
+        lane: Box<RxLane>,
+    },
+    /// Send on this lane from now on.
+    InstallTx {
+        /// Its session.
+        session: SessionIndex,
+        /// The path that its records take.
+        path: usize,
+        /// The worker whose lane it is.
+        worker: usize,
+        /// The lane.
+        lane: Box<TxLane>,
+    },
     /// Receive no more on a lane.
     RemoveRx(LaneId),
     /// Send no more in a session.
     RemoveTx(SessionIndex),
-    /// Send a block with tunnel ID 0, to the given address or else the session's.
-    SendBlock(SessionIndex, Option<SocketAddr>, Vec<u8>),
+    /// Send a block with tunnel ID 0.
+    SendBlock(OwnBlock),
     /// What [`SessionView`] says of the session has changed: up, down, address, or segments.
     Changed(SessionIndex),
     /// For the log.
     Log(Level, String),
+}
+
+/// A TLS connection that a client wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Its number.
+    pub conn: ConnId,
+    /// Where to (`host:port`), instead of the configured server.
+    pub redirect: Option<String>,
+    /// The uplink port to leave by; `None`: whichever the kernel chooses.
+    pub port: Option<u8>,
+}
+
+/// A block with tunnel ID 0 to be sent (protocol 4.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnBlock {
+    /// The session.
+    pub session: SessionIndex,
+    /// The path whose lane carries it.
+    pub path: usize,
+    /// By another way than the path's own.
+    pub to: Option<Way>,
+    /// The block.
+    pub body: Vec<u8>,
+    /// Octets of the record, to which the block is filled up with zeros; 0: no more than it needs.
+    pub record: u16,
 }

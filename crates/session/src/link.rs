@@ -1,5 +1,9 @@
-//! The data channel of one session as the control side sees it: is the peer alive, where is it, which
-//! lanes are open (protocol 2.4, 4.3, 4.4). The same for client and server.
+//! The data channel of one session as the control side sees it: is the peer alive, by which paths, which
+//! lanes are open (protocol 2.4, 4.3 to 4.6). The same for client and server.
+
+mod echo;
+mod path;
+mod pmtu;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -7,71 +11,118 @@ use std::time::Duration;
 
 use bridge::SessionIndex;
 use record::LaneId;
+use wire::way::Way;
 
+use self::path::{Around, Path, Wanted};
 use crate::epoch::LaneIds;
-use crate::{Now, Output, Random};
+use crate::status::{PathState, PathStatus, PathView};
+use crate::{Now, Output, OwnBlock, Random, Uplinks};
 
 /// How long the lanes of the epoch before are received on.
 const OVERLAP: Duration = Duration::from_secs(5);
 
-/// At most one address challenge in this time.
-const CHALLENGE_INTERVAL: Duration = Duration::from_millis(100);
-
 const ECHO_REQUEST: u8 = 1;
 const ECHO_REPLY: u8 = 2;
-const TOKEN: usize = 8;
-
-type Token = [u8; TOKEN];
+const PROBE: u8 = 3;
+const ACK: u8 = 4;
 
 /// One session's data channel.
 #[derive(Debug)]
 pub(crate) struct Link {
     session: SessionIndex,
     dead_peer: Duration,
+    /// After what time a path's MTU is searched for anew.
+    raise_after: Duration,
     /// The lanes of the present epoch that we receive on.
     rx: Vec<LaneId>,
     /// Those of epochs before, and until when.
     retiring: Vec<(Vec<LaneId>, Now)>,
     pub(crate) since: Now,
     heard: Now,
-    next_echo: Now,
-    echo: Option<(Token, Now)>,
-    pub(crate) round_trip: Option<Duration>,
-    challenge: Option<(Token, SocketAddr)>,
-    challenged: Option<Now>,
-    /// The peer's address, proven.
-    pub(crate) peer: Option<SocketAddr>,
+    paths: Vec<Path>,
+}
+
+/// What a link works with.
+pub(crate) struct Tools<'a> {
+    pub(crate) now: Now,
+    pub(crate) uplinks: &'a Uplinks,
+    pub(crate) random: &'a mut dyn Random,
+    pub(crate) out: &'a mut VecDeque<Output>,
+}
+
+/// A block with tunnel ID 0 that arrived in an authentic record.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerBlock<'a> {
+    /// The path that its lane belongs to.
+    pub path: usize,
+    /// The way that the record came by, with our address.
+    pub from: Way,
+    /// Octets of the record.
+    pub octets: u16,
+    /// The block.
+    pub body: &'a [u8],
 }
 
 impl Link {
-    /// A session that comes up now and receives on `rx`.
-    pub(crate) fn new(session: SessionIndex, dead_peer: Duration, rx: Vec<LaneId>, now: Now) -> Self {
+    /// A session that comes up now with so many paths, and receives on `rx`.
+    pub(crate) fn new(
+        session: SessionIndex,
+        dead_peer: Duration,
+        raise_after: Duration,
+        (rx, paths): (Vec<LaneId>, usize),
+        now: Now,
+    ) -> Self {
+        let path = |_| Path::new(paths == 1, raise_after, now);
         Self {
             session,
             dead_peer,
+            raise_after,
             rx,
             retiring: Vec::new(),
             since: now,
             heard: now,
-            next_echo: now,
-            echo: None,
-            round_trip: None,
-            challenge: None,
-            challenged: None,
-            peer: None,
+            paths: (0..paths).map(path).collect(),
         }
     }
 
     /// A new epoch takes the place of the present one.
-    pub(crate) fn renew(&mut self, rx: Vec<LaneId>, now: Now) {
+    pub(crate) fn renew(&mut self, (rx, paths): (Vec<LaneId>, usize), tools: &mut Tools<'_>) {
         let old = std::mem::replace(&mut self.rx, rx);
-        self.retiring.push((old, now + OVERLAP));
-        self.next_echo = now;
+        self.retiring.push((old, tools.now + OVERLAP));
+        if self.paths.len() != paths {
+            // Another peer, or the same with other uplinks.
+            let path = |_| Path::new(paths == 1, self.raise_after, tools.now);
+            self.paths = (0..paths).map(path).collect();
+        }
+        self.ask(tools);
     }
 
-    /// An authentic record arrived.
-    pub(crate) fn heard(&mut self, now: Now) {
+    /// The peer of a path is there.
+    pub(crate) fn set_way(&mut self, path: usize, way: Way, tools: &mut Tools<'_>) {
+        if self.paths.get_mut(path).is_some_and(|path| path.set_way(way, tools.uplinks)) {
+            tools.out.push_back(Output::Changed(self.session));
+        }
+    }
+
+    /// The uplinks' MTUs have changed.
+    pub(crate) fn uplinks_changed(&mut self, tools: &mut Tools<'_>) {
+        let changed = self.paths.iter_mut().map(|path| path.look_at(tools.uplinks)).fold(false, |a, b| a | b);
+        if changed {
+            tools.out.push_back(Output::Changed(self.session));
+        }
+    }
+
+    /// An authentic record arrived by a path.
+    pub(crate) fn heard(&mut self, path: usize, now: Now) {
         self.heard = self.heard.max(now);
+        if let Some(path) = self.paths.get_mut(path) {
+            path.heard(now);
+        }
+    }
+
+    /// Frames were sent in the session.
+    pub(crate) fn sent(&mut self, now: Now) {
+        self.paths.iter_mut().for_each(|path| path.sent(now));
     }
 
     /// Whether an authentic record arrived within `time`.
@@ -84,90 +135,91 @@ impl Link {
         self.heard
     }
 
-    /// A block with tunnel ID 0 arrived in an authentic record from `from`.
-    pub(crate) fn control_block(
-        &mut self,
-        now: Now,
-        from: SocketAddr,
-        block: &[u8],
-        out: &mut VecDeque<Output>,
-    ) {
-        self.heard(now);
-        let Some((kind, rest)) = block.split_first() else { return };
-        match *kind {
-            ECHO_REQUEST if rest.len() >= TOKEN => {
-                let to = (self.peer != Some(from)).then_some(from);
-                let reply = [&[ECHO_REPLY], rest].concat();
-                out.push_back(Output::SendBlock(self.session, to, reply));
-            }
-            ECHO_REPLY => {
-                let Some(token) = rest.first_chunk::<TOKEN>() else { return };
-                if let Some((_, sent)) = self.echo.take_if(|(expected, _)| expected == token) {
-                    self.round_trip = Some(now.saturating_sub(sent));
-                }
-                let proven =
-                    |(expected, address): &mut (Token, SocketAddr)| expected == token && *address == from;
-                if self.challenge.take_if(proven).is_some() {
-                    self.peer = Some(from);
-                    out.push_back(Output::Changed(self.session));
-                }
-            }
-            _ => {}
-        }
+    /// A block with tunnel ID 0 arrived in an authentic record.
+    pub(crate) fn control_block(&mut self, block: &PeerBlock<'_>, tools: &mut Tools<'_>) {
+        self.heard(block.path, tools.now);
+        let Some((kind, rest)) = block.body.split_first() else { return };
+        self.with(block.path, tools, |path, around| {
+            path.block(*kind, rest, block.from, block.octets, around)
+        });
     }
 
-    /// The newest record came from `from`, which is not the session's address: it has to prove itself.
-    pub(crate) fn new_address(
-        &mut self,
-        now: Now,
-        from: SocketAddr,
-        random: &mut dyn Random,
-        out: &mut VecDeque<Output>,
-    ) {
-        let too_soon = self.challenged.is_some_and(|last| now < last + CHALLENGE_INTERVAL);
-        if self.peer == Some(from) || too_soon {
-            return;
-        }
-        let token = token(random);
-        self.challenge = Some((token, from));
-        self.challenged = Some(now);
-        out.push_back(Output::SendBlock(self.session, Some(from), echo_request(&token)));
+    /// The newest record of a path came by `from`, which is not the path's way: it has to prove itself.
+    pub(crate) fn new_way(&mut self, path: usize, from: Way, tools: &mut Tools<'_>) {
+        self.with(path, tools, |path, around| {
+            path.new_way(from, around);
+            false
+        });
     }
 
     /// Asks for a sign of life now, not only when the next is due.
-    pub(crate) fn ask(&mut self, now: Now, random: &mut dyn Random, out: &mut VecDeque<Output>) {
-        let token = token(random);
-        self.echo = Some((token, now));
-        self.next_echo = now + self.dead_peer / 3;
-        out.push_back(Output::SendBlock(self.session, None, echo_request(&token)));
+    pub(crate) fn ask(&mut self, tools: &mut Tools<'_>) {
+        for at in 0..self.paths.len() {
+            self.with(at, tools, |path, around| {
+                path.ask(around);
+                false
+            });
+        }
     }
 
     /// What is due. False: the peer is dead.
-    pub(crate) fn handle_timeout(
-        &mut self,
-        now: Now,
-        random: &mut dyn Random,
-        ids: &mut LaneIds,
-        out: &mut VecDeque<Output>,
-    ) -> bool {
+    pub(crate) fn handle_timeout(&mut self, ids: &mut LaneIds, tools: &mut Tools<'_>) -> bool {
+        let now = tools.now;
         self.retiring.retain(|(lanes, until)| {
             if now >= *until {
-                remove(lanes, ids, out);
+                remove(lanes, ids, tools.out);
             }
             now < *until
         });
         if now >= self.heard + self.dead_peer {
             return false;
         }
-        if now >= self.next_echo {
-            self.ask(now, random, out);
+        for at in 0..self.paths.len() {
+            self.with(at, tools, |path, around| path.handle_timeout(around));
         }
         true
     }
 
     pub(crate) fn deadline(&self) -> Now {
-        let retiring = self.retiring.iter().map(|(_, until)| *until).min();
-        (self.heard + self.dead_peer).min(self.next_echo).min(retiring.unwrap_or(Now::MAX))
+        let retiring = self.retiring.iter().map(|(_, until)| *until);
+        let paths = self.paths.iter().map(|path| path.deadline());
+        paths.chain(retiring).fold(self.heard + self.dead_peer, Now::min)
+    }
+
+    /// The peer's address on the first path that carries frames.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        let views = self.views();
+        let usable = views.iter().filter(|view| view.usable);
+        usable.chain(&views).find_map(|view| view.way).map(|way| way.peer)
+    }
+
+    /// The round trip of the first path that carries frames.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let status = self.status();
+        let usable = status.iter().find(|path| path.state == PathState::Up);
+        usable.or(status.first()).and_then(|path| path.round_trip)
+    }
+
+    /// Whether a path may carry frames.
+    pub(crate) fn is_usable(&self, path: usize, now: Now) -> bool {
+        self.paths.get(path).is_some_and(|path| path.is_usable(now))
+    }
+
+    /// What the workers need to know of each path. When none is alive, the one that was last is to be used.
+    pub(crate) fn views(&self) -> Vec<PathView> {
+        let mut views: Vec<PathView> = self.paths.iter().map(Path::view).collect();
+        if !views.iter().any(|view| view.usable) {
+            let known = (0..views.len()).filter(|at| views[*at].way.is_some());
+            if let Some(last) = known.max_by_key(|at| self.paths[*at].last_heard()) {
+                views[last].usable = true;
+            }
+        }
+        views
+    }
+
+    /// What the console shows of each path.
+    pub(crate) fn status(&self) -> Vec<PathStatus> {
+        self.paths.iter().map(Path::status).collect()
     }
 
     /// The session is over: forgets all its lanes.
@@ -179,6 +231,31 @@ impl Link {
         }
         out.push_back(Output::Changed(self.session));
     }
+
+    /// Calls `act` for a path, and passes on what comes of it.
+    fn with(
+        &mut self,
+        at: usize,
+        tools: &mut Tools<'_>,
+        act: impl FnOnce(&mut Path, &mut Around<'_>) -> bool,
+    ) {
+        let Some(path) = self.paths.get_mut(at) else { return };
+        let mut wanted = VecDeque::new();
+        let mut around = Around {
+            now: tools.now,
+            dead_peer: self.dead_peer,
+            uplinks: tools.uplinks,
+            random: tools.random,
+            out: &mut wanted,
+        };
+        if act(path, &mut around) {
+            tools.out.push_back(Output::Changed(self.session));
+        }
+        let session = self.session;
+        tools.out.extend(wanted.into_iter().map(|Wanted { to, body, record }| {
+            Output::SendBlock(OwnBlock { session, path: at, to, body, record })
+        }));
+    }
 }
 
 /// Receives no more on `lanes`.
@@ -187,14 +264,4 @@ pub(crate) fn remove(lanes: &[LaneId], ids: &mut LaneIds, out: &mut VecDeque<Out
         ids.release(*lane);
         out.push_back(Output::RemoveRx(*lane));
     }
-}
-
-fn token(random: &mut dyn Random) -> Token {
-    let mut token = [0; TOKEN];
-    random.fill(&mut token);
-    token
-}
-
-fn echo_request(token: &Token) -> Vec<u8> {
-    [&[ECHO_REQUEST][..], token].concat()
 }

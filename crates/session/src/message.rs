@@ -103,6 +103,8 @@ pub struct Login {
     pub software: String,
     /// Codes of data ciphers, best first.
     pub ciphers: Vec<u64>,
+    /// How many parallel paths it wants.
+    pub paths: usize,
 }
 
 /// What a server says to an authenticated client.
@@ -122,6 +124,8 @@ pub struct Welcome {
     pub dead_peer_ms: u64,
     /// Code of the data cipher.
     pub cipher: u64,
+    /// How many parallel paths there are.
+    pub paths: usize,
 }
 
 /// The client's receive lanes.
@@ -180,13 +184,16 @@ impl Message {
         e.array(2)?;
         match self {
             Self::Login(login) => {
-                e.u8(1)?.map(7)?;
+                e.u8(1)?.map(if login.paths > 1 { 8 } else { 7 })?;
                 e.u8(1)?.u64(login.versions.0)?.u8(2)?.u64(login.versions.1)?;
                 e.u8(3)?.bytes(&login.instance)?.u8(4)?.str(&login.mechanism)?;
                 e.u8(5)?.bytes(&login.first)?.u8(6)?.str(&login.software)?;
                 e.u8(7)?.array(login.ciphers.len() as u64)?;
                 for cipher in &login.ciphers {
                     e.u64(*cipher)?;
+                }
+                if login.paths > 1 {
+                    e.u8(8)?.u64(login.paths as u64)?;
                 }
             }
             Self::Challenge(bytes) => {
@@ -196,11 +203,14 @@ impl Message {
                 e.u8(3)?.map(1)?.u8(1)?.bytes(bytes)?;
             }
             Self::Welcome(welcome) => {
-                e.u8(4)?.map(7)?;
+                e.u8(4)?.map(if welcome.paths > 1 { 8 } else { 7 })?;
                 e.u8(1)?.bytes(&welcome.last)?.u8(2)?.u64(welcome.version)?;
                 e.u8(3)?.u64(welcome.lanes as u64)?.u8(4)?.u16(welcome.data_port)?.u8(5)?;
                 write_segments(e, &welcome.segments)?;
                 e.u8(6)?.u64(welcome.dead_peer_ms)?.u8(7)?.u64(welcome.cipher)?;
+                if welcome.paths > 1 {
+                    e.u8(8)?.u64(welcome.paths as u64)?;
+                }
             }
             Self::Open(open) => {
                 e.u8(5)?.map(3)?.u8(1)?;
@@ -292,7 +302,7 @@ fn list<'b, T>(
 
 fn login(d: &mut Decoder<'_>) -> Result<Login, Malformed> {
     let (mut highest, mut lowest, mut instance, mut mechanism) = (None, None, None, None);
-    let (mut first, mut software, mut ciphers) = (None, String::new(), Vec::new());
+    let (mut first, mut software, mut ciphers, mut paths) = (None, String::new(), Vec::new(), 1);
     body(d, |key, d| {
         match key {
             1 => highest = Some(d.u64()?),
@@ -302,6 +312,7 @@ fn login(d: &mut Decoder<'_>) -> Result<Login, Malformed> {
             5 => first = Some(d.bytes()?.to_vec()),
             6 => d.str()?.clone_into(&mut software),
             7 => ciphers = list(d, 64, |d| Ok(d.u64()?))?,
+            8 => paths = lane_count(d)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -314,6 +325,7 @@ fn login(d: &mut Decoder<'_>) -> Result<Login, Malformed> {
         first: first.ok_or_else(missing)?,
         software,
         ciphers,
+        paths,
     })
 }
 
@@ -335,7 +347,7 @@ fn lane_count(d: &mut Decoder<'_>) -> Result<usize, Malformed> {
 
 fn welcome(d: &mut Decoder<'_>) -> Result<Welcome, Malformed> {
     let (mut last, mut version, mut lanes, mut data_port) = (None, None, None, None);
-    let (mut segments, mut dead_peer_ms, mut cipher) = (Vec::new(), None, None);
+    let (mut segments, mut dead_peer_ms, mut cipher, mut paths) = (Vec::new(), None, None, 1);
     body(d, |key, d| {
         match key {
             1 => last = Some(d.bytes()?.to_vec()),
@@ -345,6 +357,7 @@ fn welcome(d: &mut Decoder<'_>) -> Result<Welcome, Malformed> {
             5 => segments = read_segments(d)?,
             6 => dead_peer_ms = Some(d.u64()?),
             7 => cipher = Some(d.u64()?),
+            8 => paths = lane_count(d)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -358,6 +371,7 @@ fn welcome(d: &mut Decoder<'_>) -> Result<Welcome, Malformed> {
         segments,
         dead_peer_ms: dead_peer_ms.ok_or_else(missing)?,
         cipher: cipher.ok_or_else(missing)?,
+        paths,
     })
 }
 
@@ -479,102 +493,4 @@ fn write_segments<W: Write>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn examples() -> Vec<Message> {
-        let lane = |raw| LaneId::new(raw).expect("24 bits");
-        let segments = vec![
-            (TunnelId::new(10).expect("in range"), 1500),
-            (TunnelId::new(4093).expect("in range"), 9000),
-        ];
-        vec![
-            Message::Login(Login {
-                versions: (1, 1),
-                instance: [7; 16],
-                mechanism: MECHANISM.into(),
-                first: b"p=tls-exporter,,n=a,r=b".to_vec(),
-                software: "causeway".into(),
-                ciphers: vec![1, 2],
-            }),
-            Message::Challenge(b"r=1".to_vec()),
-            Message::Response(b"c=1".to_vec()),
-            Message::Welcome(Welcome {
-                last: b"v=1".to_vec(),
-                version: 1,
-                lanes: 2,
-                data_port: 443,
-                segments: segments.clone(),
-                dead_peer_ms: 3000,
-                cipher: 2,
-            }),
-            Message::Open(Open {
-                lanes: vec![lane(1), lane(0xff_ffff)],
-                count: 1,
-                segments: segments.clone(),
-            }),
-            Message::Opened(vec![lane(5)]),
-            Message::Refused { code: 1, text: "no".into(), retry_ms: Some(5) },
-            Message::Refused { code: 1, text: "no".into(), retry_ms: None },
-            Message::Bye { code: 1, text: "ends".into() },
-            Message::Redirect("[::1]:443".into()),
-            Message::Segments(segments),
-            Message::Unknown(77),
-        ]
-    }
-
-    #[test]
-    fn messages_round_trip() {
-        for message in examples() {
-            assert_eq!(Message::decode(&message.encode()).expect("well-formed"), message);
-        }
-    }
-
-    #[test]
-    fn unknown_keys_are_skipped_whatever_their_value() {
-        // bye {99: [1, {2: "x"}], 1: 1, 2: "ends"}
-        let bytes =
-            [&[0x82, 8, 0xa3, 0x18, 99, 0x82, 1, 0xa1, 2, 0x61, b'x', 1, 1, 2, 0x64][..], b"ends"].concat();
-        assert_eq!(
-            Message::decode(&bytes).expect("well-formed"),
-            Message::Bye { code: 1, text: "ends".into() }
-        );
-    }
-
-    #[test]
-    fn known_keys_with_wrong_values_are_refused() {
-        for bytes in [
-            &[0x82, 8, 0xa1, 1, 0x61, b'x'][..],                // a text for the code
-            &[0x82, 8, 0xa1, 2, 0x61, b'x'],                    // no code
-            &[0x82, 6, 0xa1, 1, 0x81, 0x1a, 1, 0, 0, 0],        // a lane of 25 bits
-            &[0x82, 10, 0xa1, 1, 0x81, 0x82, 0, 1],             // tunnel ID 0
-            &[0x82, 10, 0xa1, 1, 0x82, 0x82, 1, 1, 0x82, 1, 1], // twice
-            &[0x81, 8],
-            &[],
-        ] {
-            assert!(Message::decode(bytes).is_err(), "{bytes:02x?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn cut_and_changed_messages_do_not_panic(
-            which in 0..12usize,
-            cut: prop::sample::Index,
-            at: prop::sample::Index,
-            to: u8,
-        ) {
-            let mut bytes = examples()[which].encode();
-            let at = at.index(bytes.len());
-            bytes[at] = to;
-            bytes.truncate(cut.index(bytes.len()) + 1);
-            let _ = Message::decode(&bytes);
-        }
-
-        #[test]
-        fn random_octets_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Message::decode(&bytes);
-        }
-    }
-}
+mod tests;

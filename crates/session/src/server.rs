@@ -1,5 +1,6 @@
 //! The hub's sessions: one for each site.
 
+mod login;
 mod parts;
 mod sites;
 
@@ -9,22 +10,21 @@ use std::time::Duration;
 
 use bridge::SessionIndex;
 use record::{Cipher, Engine, LaneId, Suite};
+use wire::way::Way;
 
+use self::login::CONFLICT_TIME;
 use self::parts::{Conn, Preparing, Site, Stage};
 use crate::client::printable;
-use crate::epoch::{Direction, Epoch, LaneIds};
+use crate::epoch::{self, Direction, Epoch, LaneIds};
 use crate::framing::{Framer, frame};
-use crate::link::{self, Link};
-use crate::message::{Login, MECHANISM, Message, Open, SegmentList, VERSION, Welcome, farewell, refusal};
-use crate::scram::{self, BINDING_LABEL, BINDING_LEN, ServerScram, Verifier};
+use crate::link::{self, Link, PeerBlock, Tools};
+use crate::message::{Message, Open, SegmentList, farewell, refusal};
+use crate::scram::{BINDING_LABEL, BINDING_LEN, Verifier};
 use crate::status::{SessionView, SiteStatus, State};
-use crate::{ConnId, Exporter, Level, Now, Output, Random};
+use crate::{ConnId, Exporter, Level, Now, Output, Random, Uplinks};
 
 /// Time that a connection has for TLS and SCRAM (protocol 2.3).
 const LOGIN_TIME: Duration = Duration::from_secs(5);
-
-/// How long the present peer of a site has to give a sign of life when another wants its place (protocol 2.4).
-const CONFLICT_TIME: Duration = Duration::from_secs(1);
 
 /// What a server is made of.
 pub struct ServerParams {
@@ -38,8 +38,12 @@ pub struct ServerParams {
     pub ciphers: Vec<Cipher>,
     /// Who computes them here.
     pub engine: Engine,
-    /// Workers, each of which sends on a lane of its own to each client.
+    /// Workers, each of which sends on a lane of its own to each client by each path.
     pub workers: usize,
+    /// The ports towards the WAN.
+    pub uplinks: Uplinks,
+    /// After what time a path's MTU is searched for anew.
+    pub raise_after: Duration,
     /// The sites that may connect; their positions are their [`SessionIndex`]es.
     pub sites: Vec<SiteParams>,
 }
@@ -156,33 +160,42 @@ impl Server {
         }
     }
 
-    /// Authentic records arrived in a session.
-    pub fn record_heard(&mut self, now: Now, session: SessionIndex) {
-        if let Some(link) = self.link(session) {
-            link.heard(now);
-        }
+    /// Authentic records arrived in a session by a path.
+    pub fn record_heard(&mut self, now: Now, session: SessionIndex, path: usize) {
+        self.with_link(now, session, |link, _| link.heard(path, now));
+    }
+
+    /// Frames were sent in a session.
+    pub fn frames_sent(&mut self, now: Now, session: SessionIndex) {
+        self.with_link(now, session, |link, _| link.sent(now));
     }
 
     /// A block with tunnel ID 0 arrived in an authentic record of a session.
-    pub fn control_block(&mut self, now: Now, session: SessionIndex, from: SocketAddr, block: &[u8]) {
-        if let Some(link) = self.sites.get_mut(usize::from(session.0)).and_then(|site| site.link.as_mut()) {
-            link.control_block(now, from, block, &mut self.out);
-        }
+    pub fn control_block(&mut self, now: Now, session: SessionIndex, block: &PeerBlock<'_>) {
+        self.with_link(now, session, |link, tools| link.control_block(block, tools));
     }
 
-    /// The newest record of a session came from an address that is not the session's.
-    pub fn new_address(&mut self, now: Now, session: SessionIndex, from: SocketAddr) {
-        if let Some(link) = self.sites.get_mut(usize::from(session.0)).and_then(|site| site.link.as_mut()) {
-            link.new_address(now, from, &mut *self.random, &mut self.out);
+    /// The newest record of a session's path came by another way than the path's.
+    pub fn new_way(&mut self, now: Now, session: SessionIndex, path: usize, from: Way) {
+        self.with_link(now, session, |link, tools| link.new_way(path, from, tools));
+    }
+
+    /// The uplinks' MTUs have changed.
+    pub fn set_uplinks(&mut self, now: Now, uplinks: Uplinks) {
+        if self.params.uplinks != uplinks {
+            self.params.uplinks = uplinks;
+            (0..self.sites.len()).for_each(|at| self.with_link(now, index(at), Link::uplinks_changed));
         }
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
         for at in 0..self.sites.len() {
-            let site = &mut self.sites[at];
+            let Self { sites, ids, params, random, out, .. } = self;
+            let site = &mut sites[at];
             let Some(link) = &mut site.link else { continue };
-            if !link.handle_timeout(now, &mut *self.random, &mut self.ids, &mut self.out) {
+            let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
+            if !link.handle_timeout(ids, tools) {
                 if let Some(conn) = site.current {
                     self.send(conn, &Message::Bye { code: farewell::DEAD_PEER, text: "dead peer".into() });
                 }
@@ -238,11 +251,14 @@ impl Server {
         let site = self.sites.get(at)?;
         let link = site.link.as_ref()?;
         let segments = SessionView::joined(&self.params.sites[at].segments, &site.peer_segments);
-        Some(SessionView { peer: link.peer, segments })
+        Some(SessionView { paths: link.views(), segments })
     }
 
-    fn link(&mut self, session: SessionIndex) -> Option<&mut Link> {
-        self.sites.get_mut(usize::from(session.0))?.link.as_mut()
+    fn with_link(&mut self, now: Now, session: SessionIndex, act: impl FnOnce(&mut Link, &mut Tools<'_>)) {
+        let Self { sites, params, random, out, .. } = self;
+        if let Some(link) = sites.get_mut(usize::from(session.0)).and_then(|site| site.link.as_mut()) {
+            act(link, &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out });
+        }
     }
 
     fn message(
@@ -281,165 +297,20 @@ impl Server {
         }
     }
 
-    fn login(
-        &mut self,
-        now: Now,
-        id: ConnId,
-        login: Login,
-        binding: [u8; BINDING_LEN],
-    ) -> Result<(), String> {
-        if login.versions.0 < VERSION || login.versions.1 > VERSION {
-            let (highest, lowest) = login.versions;
-            self.refuse(id, refusal::VERSION, "this server speaks version 1");
-            self.fail(now, id, &format!("the client speaks versions {lowest} to {highest}, not {VERSION}"));
-            return Ok(());
-        }
-        if login.mechanism != MECHANISM {
-            return Err(format!("the client wants SASL mechanism {:?}", printable(&login.mechanism)));
-        }
-        let (name, bare) = scram::parse_first(&login.first).map_err(|error| error.to_string())?;
-        let mut known = self.params.sites.iter().zip(&self.sites);
-        let site = known.position(|(params, site)| params.name == name && !site.vacant);
-        let verifier = match site {
-            Some(site) => self.params.sites[site].verifier.clone(),
-            None => {
-                let like = self.params.sites.first().map(|site| &site.verifier);
-                Verifier::for_nobody(&name, &self.secret, like)
-            }
-        };
-        let scram = ServerScram::new(&bare, verifier, binding, &mut *self.random)
-            .map_err(|error| error.to_string())?;
-        let challenge = Message::Challenge(scram.challenge());
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.stage = Stage::Challenged { scram: Box::new(scram), site, login };
-        }
-        self.send(id, &challenge);
-        Ok(())
-    }
-
-    fn response(&mut self, now: Now, id: ConnId, response: &[u8]) -> Result<(), String> {
-        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
-        let Stage::Challenged { scram, site, login } = std::mem::replace(&mut conn.stage, Stage::Handshake)
-        else {
-            return Ok(());
-        };
-        let from = conn.from;
-        // The same work and the same answer whether or not the name exists.
-        let proof = scram.verify(response);
-        let (site, last) = match (site, proof) {
-            (Some(site), Ok(last)) => (site, last),
-            (site, proof) => {
-                let error = proof.err().map_or_else(String::new, |error| error.to_string());
-                let name = scram::parse_first(&login.first)
-                    .map_or_else(|_| "?".into(), |(name, _)| printable(&name));
-                let reason = match site {
-                    Some(site) => {
-                        let reason = format!("login of site {name:?} from {from} failed: {error}");
-                        self.sites[site].last_failure = Some((now, reason.clone()));
-                        reason
-                    }
-                    None => format!("login from {from} failed: there is no site {name:?}"),
-                };
-                self.refuse(id, refusal::AUTHENTICATION, "authentication failed");
-                self.fail(now, id, &reason);
-                return Ok(());
-            }
-        };
-        conn.framer.authenticated();
-        let name = self.params.sites[site].name.clone();
-        if !self.params.sites[site].enabled {
-            self.refuse(id, refusal::DISABLED, "the site is disabled");
-            self.fail(now, id, &format!("site {name:?} is disabled; its login from {from} was refused"));
-            return Ok(());
-        }
-        let taken = self.sites[site].link.is_some() && self.sites[site].instance != login.instance;
-        if !taken {
-            return self.welcome(now, id, site, login, last);
-        }
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.stage = Stage::Conflict { site, login, last, asked: now };
-        }
-        if let Some(link) = &mut self.sites[site].link {
-            link.ask(now, &mut *self.random, &mut self.out);
-        }
-        self.settle(now, id);
-        Ok(())
-    }
-
-    /// Decides between the present peer of a site and a newcomer (protocol 2.4).
-    fn settle(&mut self, now: Now, id: ConnId) {
-        let Some(Conn { stage: Stage::Conflict { site, asked, .. }, from, .. }) = self.conns.get(&id) else {
-            return;
-        };
-        let (at, asked, from) = (*site, *asked, *from);
-        let site = &self.sites[at];
-        let alive = site.link.as_ref().is_some_and(|link| {
-            let connected = site.current.is_some() && link.heard_within(CONFLICT_TIME, now);
-            connected || link.last_heard() > asked
-        });
-        let name = self.params.sites[at].name.clone();
-        if alive {
-            let reason =
-                format!("site {name:?} is connected already; a second login from {from} was refused");
-            self.sites[at].last_failure = Some((now, reason.clone()));
-            self.refuse(id, refusal::ELSEWHERE, "the site is connected from elsewhere");
-            self.fail(now, id, &reason);
-        } else if now >= asked + CONFLICT_TIME || site.link.is_none() {
-            self.down(now, at, &format!("the site logged in anew from {from}"));
-            let Some(conn) = self.conns.get_mut(&id) else { return };
-            if let Stage::Conflict { login, last, .. } = std::mem::replace(&mut conn.stage, Stage::Handshake)
-            {
-                // Welcoming fails only for want of a common cipher, which it has told the client.
-                let _ = self.welcome(now, id, at, login, last);
-            }
-        }
-    }
-
-    fn welcome(
-        &mut self,
-        now: Now,
-        id: ConnId,
-        site: usize,
-        login: Login,
-        last: Vec<u8>,
-    ) -> Result<(), String> {
-        let offered = |cipher: &&Cipher| login.ciphers.contains(&cipher.code());
-        let Some(cipher) = self.params.ciphers.iter().find(offered).copied() else {
-            let name = self.params.sites[site].name.clone();
-            self.refuse(id, refusal::CIPHER, "no common data cipher");
-            self.fail(now, id, &format!("site {name:?} offers no data cipher that is allowed here"));
-            return Ok(());
-        };
-        let welcome = Message::Welcome(Welcome {
-            last,
-            version: VERSION,
-            lanes: self.params.workers,
-            data_port: self.params.data_port,
-            segments: self.params.sites[site].segments.clone(),
-            dead_peer_ms: self.params.dead_peer.as_millis() as u64,
-            cipher: cipher.code(),
-        });
-        if let Some(conn) = self.conns.get_mut(&id) {
-            let software = printable(&login.software);
-            conn.stage = Stage::Welcomed { site, instance: login.instance, cipher, software };
-            // A conflict may have taken its time.
-            conn.started = now;
-        }
-        self.send(id, &welcome);
-        Ok(())
-    }
-
     /// Makes the lanes of a new epoch.
     fn open(&mut self, now: Now, id: ConnId, open: Open, exporter: &dyn Exporter) -> Result<(), String> {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
-        let Stage::Welcomed { site, instance, cipher, software } =
+        let Stage::Welcomed { site, instance, cipher, software, paths } =
             std::mem::replace(&mut conn.stage, Stage::Handshake)
         else {
             return Ok(());
         };
-        let workers = self.params.workers;
-        if open.lanes.len() != workers {
-            return Err(format!("the client opened {} lanes instead of {workers}", open.lanes.len()));
+        let lanes = self.params.workers * paths;
+        if open.lanes.len() != lanes || !open.count.is_multiple_of(paths) {
+            let (theirs, ours) = (open.lanes.len(), open.count);
+            return Err(format!(
+                "the client opened {theirs} lanes instead of {lanes}, and wants {ours} for {paths} paths"
+            ));
         }
         let rx = self.ids.allocate(open.count, &mut *self.random);
         let name = &self.params.sites[site].name;
@@ -455,15 +326,13 @@ impl Server {
             instance,
             cipher,
             software,
+            paths,
             rx,
             missing,
             tx,
             segments,
         }));
-        let made = made.into_iter().enumerate();
-        self.out.extend(
-            made.map(|(lane_index, lane)| Output::InstallRx(index(site), lane_index, Box::new(lane))),
-        );
+        self.out.extend(epoch::install_rx(index(site), open.count / paths, made));
         Ok(())
     }
 
@@ -475,22 +344,27 @@ impl Server {
             conn.stage = stage;
             return;
         };
-        let Preparing { site: at, instance, cipher, software, rx, tx, segments, .. } = *preparing;
+        let Preparing { site: at, instance, cipher, software, paths, rx, tx, segments, .. } = *preparing;
         conn.stage = Stage::Open { site: at };
         self.send(id, &Message::Opened(rx.clone()));
-        let lanes = tx.into_iter().enumerate();
-        self.out.extend(lanes.map(|(worker, lane)| Output::InstallTx(index(at), worker, Box::new(lane))));
+        self.out.extend(epoch::install_tx(index(at), self.params.workers, tx));
         let name = self.params.sites[at].name.clone();
         let site = &mut self.sites[at];
+        let (dead_peer, raise_after) = (self.params.dead_peer, self.params.raise_after);
         match &mut site.link {
             Some(link) => {
-                link.renew(rx, now);
+                let Self { params, random, out, .. } = self;
+                let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
+                link.renew((rx, paths), tools);
                 site.renewals += 1;
                 self.out.push_back(Output::Log(Level::Info, format!("site {name:?} has new keys")));
             }
             None => {
-                site.link = Some(Link::new(index(at), self.params.dead_peer, rx, now));
-                let text = format!("site {name:?} is up: from {from}, {}, {software}", cipher.name());
+                site.link = Some(Link::new(index(at), dead_peer, raise_after, (rx, paths), now));
+                let text = format!(
+                    "site {name:?} is up: from {from}, {}, {software}, paths: {paths}",
+                    cipher.name()
+                );
                 self.out.push_back(Output::Log(Level::Info, text));
             }
         }
@@ -573,9 +447,10 @@ fn status(params: &SiteParams, site: &Site) -> SiteStatus {
         site: params.name.clone(),
         state,
         up_since: site.link.as_ref().map(|link| link.since),
-        peer: site.link.as_ref().and_then(|link| link.peer),
+        peer: site.link.as_ref().and_then(Link::peer),
         cipher: site.cipher.filter(|_| site.link.is_some()),
-        round_trip: site.link.as_ref().and_then(|link| link.round_trip),
+        round_trip: site.link.as_ref().and_then(Link::round_trip),
+        paths: site.link.as_ref().map_or_else(Vec::new, Link::status),
         last_heard: site.link.as_ref().map(Link::last_heard),
         renewals: site.renewals,
         software: site.software.clone(),

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use record::Cipher;
 use wire::tunnel::TunnelId;
+use wire::way::Way;
 
 use crate::Now;
 use crate::message::SegmentList;
@@ -48,7 +50,9 @@ pub struct SiteStatus {
     /// The data cipher.
     pub cipher: Option<Cipher>,
     /// The last measured round trip.
-    pub round_trip: Option<std::time::Duration>,
+    pub round_trip: Option<Duration>,
+    /// Its paths.
+    pub paths: Vec<PathStatus>,
     /// When an authentic record arrived last.
     pub last_heard: Option<Now>,
     /// How often the session has renewed its keys by a new handshake.
@@ -59,13 +63,72 @@ pub struct SiteStatus {
     pub last_failure: Option<(Now, String)>,
 }
 
+impl SiteStatus {
+    /// Octets of the largest IP packet that gets through on every path that carries frames.
+    pub fn path_mtu(&self) -> Option<u16> {
+        let up = self.paths.iter().filter(|path| path.state == PathState::Up);
+        up.filter_map(|path| path.mtu).min()
+    }
+}
+
 /// What the workers' tables need of a session that is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionView {
-    /// Where to send to.
-    pub peer: Option<SocketAddr>,
+    /// Where to send to: its parallel paths.
+    pub paths: Vec<PathView>,
     /// The segments that both ends attach, with the smaller of their MTUs.
     pub segments: SegmentList,
+}
+
+/// What the workers' tables need of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathView {
+    /// Where the peer is, if that is known.
+    pub way: Option<Way>,
+    /// Octets of the largest record that gets through.
+    pub max_record: u16,
+    /// Whether it carries frames.
+    pub usable: bool,
+}
+
+/// How a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathState {
+    /// The peer's address has not been proven yet.
+    Unknown,
+    /// Nothing gets through.
+    Down,
+    /// It was down, and has yet to show that it lasts.
+    Settling,
+    /// It carries frames.
+    Up,
+}
+
+impl PathState {
+    /// The name in the console.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Down => "down",
+            Self::Settling => "settling",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// What the console shows of a path.
+#[derive(Clone, Copy, Debug)]
+pub struct PathStatus {
+    /// Our port and where the peer is.
+    pub way: Option<Way>,
+    /// How it is.
+    pub state: PathState,
+    /// The smoothed round trip.
+    pub round_trip: Option<Duration>,
+    /// Percent of the last echo requests that were lost.
+    pub loss: Option<f64>,
+    /// Octets of the largest IP packet that gets through.
+    pub mtu: Option<u16>,
 }
 
 impl SessionView {

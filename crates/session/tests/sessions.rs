@@ -157,7 +157,7 @@ fn the_server_follows_a_client_that_moves() {
     let mut world = World::new(11, &["oslo"]);
     let oslo = world.spoke("oslo", "secret", LONG);
     assert!(world.run_until(|world| world.is_up(oslo)));
-    world.spokes[oslo].address = "203.0.113.9:1234".parse().expect("an address");
+    world.spokes[oslo].addresses[0] = "203.0.113.9:1234".parse().expect("an address");
     let before = world.now;
     assert!(world.run_until(|world| world.is_up(oslo)));
     assert!(world.now - before < Duration::from_secs(2));

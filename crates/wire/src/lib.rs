@@ -18,6 +18,7 @@ pub mod template;
 pub mod tunnel;
 pub mod vlan;
 pub mod vxlan;
+pub mod way;
 
 /// A number in a text is not one, or lies outside of its range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -50,6 +50,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
     let mut ports = Ports::new(queues);
     let mut idle = Idle::new(idle, &ports, id.count);
     let mut burst: ArrayVec<Mbuf, BURST> = ArrayVec::new();
+    let mut held = None;
     let mut tidied = Duration::ZERO;
     let mut round = 0_u32;
 
@@ -85,7 +86,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
             let mut sink = PortSink::new(&mut ports, view, &handover);
             engine.burst(view, &mut sink, port, &mut burst);
         }
-        while let Some(port) = handed_over(&handover, id.index, &mut burst) {
+        while let Some(port) = handed_over(&handover, id.index, &mut burst, &mut held) {
             busy = true;
             let mut sink = PortSink::new(&mut ports, view, &handover);
             engine.burst(view, &mut sink, port, &mut burst);
@@ -113,14 +114,23 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
 }
 
 /// Takes packets of one port that other workers have for worker `index`, and tells which port. At most one burst, of which there may
-/// be another.
-fn handed_over(handover: &Handover, index: usize, burst: &mut ArrayVec<Mbuf, BURST>) -> Option<PortIndex> {
-    let (port, first) = handover.take(index)?;
+/// be another. `held` is the first packet of another port.
+fn handed_over(
+    handover: &Handover,
+    index: usize,
+    burst: &mut ArrayVec<Mbuf, BURST>,
+    held: &mut Option<(PortIndex, Mbuf)>,
+) -> Option<PortIndex> {
+    let (port, first) = held.take().or_else(|| handover.take(index))?;
     burst.push(first);
     while !burst.is_full() {
-        // There is one uplink, so that all records are of one port.
-        let Some((_, buf)) = handover.take(index) else { break };
-        burst.push(buf);
+        match handover.take(index) {
+            Some((same, buf)) if same == port => burst.push(buf),
+            other => {
+                *held = other;
+                break;
+            }
+        }
     }
     Some(port)
 }

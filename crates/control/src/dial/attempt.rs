@@ -1,11 +1,13 @@
 //! One address being tried: TCP, the proxy's answer if there is one, then TLS.
 
+use std::io;
 use std::net::SocketAddr;
 
 use config::{HostPort, Proxy};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use session::{ConnId, Now};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::connect::Connect;
 use crate::tls::{ClientTls, TlsConn, TlsEvent};
@@ -27,6 +29,15 @@ enum Stage {
     Over,
 }
 
+/// Where a connection goes.
+pub(super) struct To<'a> {
+    /// The server, or a proxy that is to connect us with it.
+    pub(super) at: SocketAddr,
+    /// The Linux interface to leave by.
+    pub(super) interface: Option<&'a str>,
+    pub(super) proxy: Option<(&'a Proxy, &'a HostPort)>,
+}
+
 /// What came of it so far.
 pub(super) enum Progress {
     Waiting,
@@ -36,20 +47,19 @@ pub(super) enum Progress {
 }
 
 impl Attempt {
-    /// Starts to connect to `at`: the server, or a proxy that is to connect us with it.
+    /// Starts to connect.
     pub(super) fn start(
         id: ConnId,
-        at: SocketAddr,
-        proxy: Option<(&Proxy, &HostPort)>,
+        to: To<'_>,
         server_name: String,
         until: Now,
         tls: &ClientTls,
         registry: &Registry,
     ) -> Result<Self, String> {
-        let mut stream = TcpStream::connect(at).map_err(|error| format!("cannot connect: {error}"))?;
+        let mut stream = tcp(to.interface, to.at).map_err(|error| format!("cannot connect: {error}"))?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut stream, Token(id.0 as usize), interest).map_err(|error| error.to_string())?;
-        let stage = match proxy {
+        let stage = match to.proxy {
             Some((proxy, server)) => Stage::Proxy(stream, Connect::new(proxy, server)),
             None => Stage::Tls(Box::new(TlsConn::client(stream, tls, &server_name)?)),
         };
@@ -97,5 +107,17 @@ impl Attempt {
         // Its descriptor may be another's in a moment.
         let _ = registry.deregister(conn.socket());
         Progress::Failed(reason)
+    }
+}
+
+/// A TCP connection that is being opened, by a certain Linux interface if one is given.
+fn tcp(interface: Option<&str>, peer: SocketAddr) -> io::Result<TcpStream> {
+    let Some(interface) = interface else { return TcpStream::connect(peer) };
+    let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    match socket.connect(&peer.into()) {
+        Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }

@@ -18,7 +18,7 @@ use config::{HostPort, Servers};
 use mio::Registry;
 use session::{ConnId, Now};
 
-use self::attempt::{Attempt, Progress};
+use self::attempt::{Attempt, Progress, To};
 use self::names::Names;
 use crate::tls::{ClientTls, TlsConn, TlsEvent};
 
@@ -64,6 +64,8 @@ pub(crate) struct Dialer {
 
 /// One connection that is being made.
 struct Dial {
+    /// The Linux interface to leave by.
+    interface: Option<String>,
     /// The servers to be tried.
     servers: Vec<HostPort>,
     /// Names that are not resolved yet.
@@ -97,8 +99,14 @@ impl Dialer {
         self.tls = tls;
     }
 
-    /// Starts a connection, to `redirect` (`host:port`) instead of the servers if it is given.
-    pub(crate) fn dial(&mut self, id: ConnId, redirect: Option<String>, now: Now) -> Result<(), String> {
+    /// Starts a connection, to `redirect` (`host:port`) instead of the servers if it is given, and by a certain Linux interface.
+    pub(crate) fn dial(
+        &mut self,
+        id: ConnId,
+        redirect: Option<String>,
+        interface: Option<String>,
+        now: Now,
+    ) -> Result<(), String> {
         let servers = match redirect {
             None => self.servers.addresses.clone(),
             Some(to) => {
@@ -112,6 +120,7 @@ impl Dialer {
             self.names.ask(id, name);
         }
         let dial = Dial {
+            interface,
             servers,
             resolving,
             asked: now,
@@ -220,7 +229,8 @@ impl Dialer {
             let name = self.servers.server_name.as_deref().unwrap_or(own).to_owned();
             let limit = now + self.servers.connect_timeout;
             let proxy = self.servers.proxy.as_ref().map(|proxy| (proxy, &candidate.server));
-            match Attempt::start(id, candidate.at, proxy, name, limit, &self.tls, registry) {
+            let to = To { at: candidate.at, interface: dial.interface.as_deref(), proxy };
+            match Attempt::start(id, to, name, limit, &self.tls, registry) {
                 Ok(attempt) => {
                     dial.attempt = Some((candidate, attempt));
                     return None;

@@ -83,7 +83,7 @@ impl World {
     fn dial(&mut self, redirect: Option<&str>) -> (ConnId, Dialed) {
         let id = ConnId(self.next);
         self.next += 1;
-        if let Err(reason) = self.dialer.dial(id, redirect.map(str::to_owned), self.began.elapsed()) {
+        if let Err(reason) = self.dialer.dial(id, redirect.map(str::to_owned), None, self.began.elapsed()) {
             return (id, Dialed::Failed(reason));
         }
         let mut events = Events::with_capacity(8);

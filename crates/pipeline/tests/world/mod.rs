@@ -19,6 +19,7 @@ use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
 use wire::vxlan::Vni;
+use wire::way::Way;
 
 /// Under which cipher, and who computes it.
 const SUITE: Suite = Suite { cipher: Cipher::Aes128Gcm, engine: AeadEngine::Ring };
@@ -140,11 +141,11 @@ impl Site {
             ),
             by_tunnel: TunnelMap::new(tunnels().enumerate().map(|(at, t)| (t, SegmentIndex(at as u16)))),
             taps: None,
-            sessions: vec![Some(SessionEntry {
-                path: Some(Path { port: UPLINK, header, max_record, port_per_worker: false }),
-                peer: Some(wan(peer)),
-                segments: tunnels().collect(),
-            })],
+            sessions: vec![Some(SessionEntry::alone(
+                Path { port: UPLINK, header, max_record, port_per_worker: false },
+                Way { port: UPLINK.0, local: None, peer: wan(peer) },
+                tunnels().collect(),
+            ))],
         };
         let (tell, events) = unbounded();
         let (notify, notices) = unbounded();
@@ -240,8 +241,8 @@ pub fn lane(from: &mut Site, to: &mut Site, id: u32, limits: KeyLimits) {
     let secret = || LaneSecret::new([id.get() as u8; 32]);
     let rx = Box::new(RxLane::new(id, SUITE, secret()));
     let tx = Box::new(TxLane::new(id, SUITE, secret(), limits, from.now));
-    to.command(Command::InstallRx { session: SESSION, leads: true, lane: rx });
-    from.command(Command::InstallTx { session: SESSION, lane: tx });
+    to.command(Command::InstallRx { session: SESSION, path: 0, leads: true, lane: rx });
+    from.command(Command::InstallTx { session: SESSION, path: 0, lane: tx });
 }
 
 fn trunk(stretches: &[Stretch]) -> TrunkEntry {

@@ -45,7 +45,7 @@ pub(super) enum Stage {
     /// Authenticated, but another instance holds the site.
     Conflict { site: usize, login: Login, last: Vec<u8>, asked: Now },
     /// `welcome` is sent.
-    Welcomed { site: usize, instance: [u8; 16], cipher: Cipher, software: String },
+    Welcomed { site: usize, instance: [u8; 16], cipher: Cipher, software: String, paths: usize },
     /// The workers get their receive lanes.
     Preparing(Box<Preparing>),
     /// A session's control connection.
@@ -57,6 +57,7 @@ pub(super) struct Preparing {
     pub(super) instance: [u8; 16],
     pub(super) cipher: Cipher,
     pub(super) software: String,
+    pub(super) paths: usize,
     pub(super) rx: Vec<LaneId>,
     pub(super) missing: HashSet<LaneId>,
     pub(super) tx: Vec<TxLane>,

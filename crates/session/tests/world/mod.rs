@@ -1,5 +1,6 @@
 //! A server and its clients in virtual time: TLS is a pair of byte queues, the WAN a queue of sealed records, and
 //! every step is decided by a seed.
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +14,7 @@ use ring::hmac;
 use session::scram::Verifier;
 use session::*;
 use wire::tunnel::TunnelId;
+use wire::way::{MAX_PATHS, Way};
 use zeroize::Zeroizing;
 
 pub const STEP: Duration = Duration::from_millis(10);
@@ -53,22 +55,25 @@ impl Exporter for Tls {
 /// The data plane of one end.
 #[derive(Default)]
 pub struct Plane {
-    tx: HashMap<u16, Box<TxLane>>,
-    rx: HashMap<LaneId, (SessionIndex, Box<RxLane>)>,
+    tx: HashMap<(u16, usize), Box<TxLane>>,
+    rx: HashMap<LaneId, (SessionIndex, usize, Box<RxLane>)>,
+    /// Records received, by path.
+    pub by_path: [u64; MAX_PATHS],
     pub got: Vec<u64>,
     pub undelivered: u64,
 }
 
 enum Packet {
-    /// Sealed record, from the server or to it, with the client's address.
-    Record { to_server: bool, client: usize, from: SocketAddr, bytes: Vec<u8> },
+    /// Sealed record, from the server or to it, with the client's uplink and the sender's address.
+    Record { to_server: bool, client: usize, uplink: usize, from: SocketAddr, bytes: Vec<u8> },
 }
 
 /// One client and what stands around it.
 pub struct Spoke {
     pub client: Client,
     pub plane: Plane,
-    pub address: SocketAddr,
+    /// By uplink.
+    pub addresses: Vec<SocketAddr>,
     conns: BTreeMap<ConnId, u64>,
 }
 
@@ -89,11 +94,25 @@ pub struct World {
     pub tcp: bool,
     /// Whether UDP gets through.
     pub udp: bool,
+    /// Whether anything gets through, by the clients' uplink.
+    pub lines: [bool; MAX_PATHS],
+    /// Whether nothing of the server gets through to the clients, by their uplink.
+    pub deaf: [bool; MAX_PATHS],
+    /// Octets of the largest record that gets through, by the clients' uplink.
+    pub largest: [usize; MAX_PATHS],
     pub log: Vec<String>,
 }
 
 pub fn segments(ids: &[u16]) -> SegmentList {
     ids.iter().map(|id| (TunnelId::new(*id).expect("in range"), 1500)).collect()
+}
+
+/// After what time a larger record is tried.
+pub const RAISE_AFTER: Duration = Duration::from_secs(20);
+
+/// Ports 1 and up, with an MTU of 1500.
+pub fn uplinks(count: usize) -> Uplinks {
+    Uplinks((1..=count).map(|port| Uplink { port: port as u8, mtu: 1500, up: true }).collect())
 }
 
 pub fn server_address() -> SocketAddr {
@@ -117,6 +136,8 @@ impl World {
         let params = ServerParams {
             engine: record::Engine::Ring,
             workers: 1,
+            uplinks: uplinks(1),
+            raise_after: RAISE_AFTER,
             data_port: 443,
             dead_peer: Duration::from_secs(3),
             max_half_open: 8,
@@ -136,31 +157,43 @@ impl World {
             loss: 0,
             tcp: true,
             udp: true,
+            lines: [true; MAX_PATHS],
+            deaf: [false; MAX_PATHS],
+            largest: [1472; MAX_PATHS],
             log: Vec::new(),
         }
     }
 
     /// Starts a client; returns its number.
     pub fn spoke(&mut self, site: &str, password: &str, rekey: Duration) -> usize {
-        let address = SocketAddr::from(([198, 51, 100, self.spokes.len() as u8 + 1], 50_000));
+        self.spoke_with(self.client_params(site, password, rekey))
+    }
+
+    /// Starts a client with several uplinks; returns its number.
+    pub fn spoke_with_uplinks(&mut self, site: &str, count: usize) -> usize {
+        let params = self.client_params(site, "secret", Duration::from_secs(600));
+        self.spoke_with(ClientParams { uplinks: uplinks(count), ..params })
+    }
+
+    fn spoke_with(&mut self, params: ClientParams) -> usize {
+        let number = self.spokes.len() as u8 + 1;
+        let count = params.uplinks.0.len() as u8;
+        let address = |uplink: u8| SocketAddr::from(([198, 51, 100 + uplink, number], 50_000));
         self.spokes.push(Spoke {
-            client: self.client(site, password, rekey),
+            client: Client::new(params, Box::new(self.chance.clone()), self.now),
             plane: Plane::default(),
-            address,
+            addresses: (0..count).map(address).collect(),
             conns: BTreeMap::new(),
         });
         self.spokes.len() - 1
-    }
-
-    pub fn client(&self, site: &str, password: &str, rekey: Duration) -> Client {
-        let params = self.client_params(site, password, rekey);
-        Client::new(params, Box::new(self.chance.clone()), self.now)
     }
 
     pub fn client_params(&self, site: &str, password: &str, rekey: Duration) -> ClientParams {
         ClientParams {
             engine: record::Engine::Ring,
             workers: 1,
+            uplinks: uplinks(1),
+            raise_after: RAISE_AFTER,
             site: site.into(),
             password: Zeroizing::new(password.into()),
             ciphers: vec![Cipher::Aes256Gcm, Cipher::Aes128Gcm],
@@ -172,7 +205,8 @@ impl World {
 
     /// The client's machine loses power: no farewell, all its state is gone, and it starts anew.
     pub fn restart_spoke(&mut self, at: usize, site: &str) {
-        let client = self.client(site, "secret", Duration::from_secs(600));
+        let params = self.client_params(site, "secret", Duration::from_secs(600));
+        let client = Client::new(params, Box::new(self.chance.clone()), self.now);
         let spoke = &mut self.spokes[at];
         spoke.client = client;
         spoke.plane = Plane::default();
@@ -231,8 +265,8 @@ impl World {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.wan).into_iter().partition(|p| p.0 <= self.now);
         self.wan = later;
-        for (_, Packet::Record { to_server, client, from, bytes }) in due {
-            self.arrive(to_server, client, from, bytes);
+        for (_, Packet::Record { to_server, client, uplink, from, bytes }) in due {
+            self.arrive(to_server, (client, uplink), from, bytes);
         }
         if self.now >= self.server.deadline() {
             self.server.handle_timeout(self.now);
@@ -245,12 +279,36 @@ impl World {
         self.outputs();
     }
 
-    /// Sends a numbered frame from client `at` to the server, or back.
+    /// Sends a numbered frame from client `at` to the server, or back, by the path that its number's flow takes.
     pub fn send(&mut self, at: usize, to_server: bool, number: u64) {
-        let mut block = vec![2];
-        block.extend(number.to_be_bytes());
+        let mut frame = vec![2];
+        frame.extend(number.to_be_bytes());
         let session = if to_server { SessionIndex(0) } else { self.session_of(at) };
-        self.seal(to_server, at, session, &block);
+        let view =
+            if to_server { self.spokes[at].client.view() } else { self.server.view(self.session_of(at)) };
+        let Some(view) = view else { return };
+        let usable: Vec<usize> = (0..view.paths.len()).filter(|path| view.paths[*path].usable).collect();
+        let Some(path) = usable.get(number as usize % usable.len().max(1)).copied() else { return };
+        // As large as may be.
+        let record = view.paths[path].max_record;
+        let uplink = view.paths[path].way.and_then(|way| self.uplink_of(at, to_server, way));
+        if let Some(uplink) = uplink {
+            self.seal(to_server, (at, uplink), (session, path), &frame, record);
+        }
+        let now = self.now;
+        if to_server {
+            self.spokes[at].client.frames_sent(now);
+        } else {
+            self.server.frames_sent(now, session);
+        }
+    }
+
+    /// The client's uplink at one end of a way.
+    fn uplink_of(&self, at: usize, to_server: bool, way: Way) -> Option<usize> {
+        if to_server {
+            return Some(usize::from(way.port) - 1);
+        }
+        self.spokes[at].addresses.iter().position(|address| *address == way.peer)
     }
 
     fn session_of(&self, at: usize) -> SessionIndex {
@@ -259,47 +317,79 @@ impl World {
         SessionIndex(found.unwrap_or(0) as u16)
     }
 
-    fn seal(&mut self, to_server: bool, at: usize, session: SessionIndex, block: &[u8]) {
+    fn seal(
+        &mut self,
+        to_server: bool,
+        (at, uplink): (usize, usize),
+        (session, path): (SessionIndex, usize),
+        block: &[u8],
+        record: u16,
+    ) {
         let plane = if to_server { &mut self.spokes[at].plane } else { &mut self.hub };
-        let Some(lane) = plane.tx.get_mut(&session.0) else {
+        let Some(lane) = plane.tx.get_mut(&(session.0, path)) else {
             plane.undelivered += 1;
             return;
         };
-        let mut bytes = vec![0; OVERHEAD + block.len()];
+        let mut bytes = vec![0; (OVERHEAD + block.len()).max(record.into())];
         bytes[8..8 + block.len()].copy_from_slice(block);
         lane.seal(&mut bytes, self.now).expect("sealed");
-        let lost = !self.udp || self.chance.next() % 100 < self.loss;
-        let from = if to_server { self.spokes[at].address } else { server_address() };
+        let lost = !self.udp
+            || !self.lines[uplink]
+            || !to_server && self.deaf[uplink]
+            || bytes.len() > self.largest[uplink]
+            || self.chance.next() % 100 < self.loss;
+        let from = if to_server { self.spokes[at].addresses[uplink] } else { server_address() };
         // Records overtake each other.
         let delay = LATENCY + Duration::from_millis(self.chance.next() % 30);
         if !lost {
-            self.wan.push((self.now + delay, Packet::Record { to_server, client: at, from, bytes }));
+            self.wan.push((self.now + delay, Packet::Record { to_server, client: at, uplink, from, bytes }));
         }
     }
 
-    fn arrive(&mut self, to_server: bool, client: usize, from: SocketAddr, mut bytes: Vec<u8>) {
+    fn arrive(
+        &mut self,
+        to_server: bool,
+        (client, uplink): (usize, usize),
+        from: SocketAddr,
+        mut bytes: Vec<u8>,
+    ) {
         let Ok(lane) = record::header::lane_of(&bytes) else { return };
+        let octets = bytes.len() as u16;
+        let local = if to_server { server_address() } else { self.spokes[client].addresses[uplink] };
+        let port = if to_server { 1 } else { uplink as u8 + 1 };
+        let from = Way { port, local: Some(local.ip()), peer: from };
         let plane = if to_server { &mut self.hub } else { &mut self.spokes[client].plane };
-        let Some((session, rx)) = plane.rx.get_mut(&lane) else {
+        let Some((session, path, rx)) = plane.rx.get_mut(&lane) else {
             plane.undelivered += 1;
             return;
         };
-        let session = *session;
+        let (session, path) = (*session, *path);
         let Ok(opened) = rx.open(&mut bytes) else { return };
+        plane.by_path[path] += 1;
         let (newest, block) = (opened.newest, opened.plaintext.to_vec());
         match block.split_first() {
-            Some((2, number)) => plane.got.push(u64::from_be_bytes(number.try_into().expect("8 octets"))),
-            Some((_, block)) if to_server => self.server.control_block(self.now, session, from, block),
-            Some((_, block)) => self.spokes[client].client.control_block(self.now, from, block),
+            Some((2, number)) => {
+                let number = number.first_chunk().expect("8 octets");
+                plane.got.push(u64::from_be_bytes(*number));
+            }
+            Some((_, body)) => {
+                let block = PeerBlock { path, from, octets, body };
+                if to_server {
+                    self.server.control_block(self.now, session, &block);
+                } else {
+                    self.spokes[client].client.control_block(self.now, &block);
+                }
+            }
             None => {}
         }
         if to_server {
-            self.server.record_heard(self.now, session);
-            if newest && self.server.view(session).is_some_and(|view| view.peer != Some(from)) {
-                self.server.new_address(self.now, session, from);
+            self.server.record_heard(self.now, session, path);
+            let way = self.server.view(session).and_then(|view| view.paths.get(path)?.way);
+            if newest && self.server.view(session).is_some() && !way.is_some_and(|way| way.is_way_of(&from)) {
+                self.server.new_way(self.now, session, path, from);
             }
         } else {
-            self.spokes[client].client.record_heard(self.now);
+            self.spokes[client].client.record_heard(self.now, path);
         }
         self.outputs();
     }
@@ -323,18 +413,23 @@ impl World {
                         self.spokes[at].client.closed(self.now, conn, "closed by the server");
                     }
                 }
-                Output::InstallRx(session, _, lane) => {
+                Output::InstallRx { session, path, lane, .. } => {
                     let id = lane.id();
-                    self.hub.rx.insert(id, (session, lane));
+                    self.hub.rx.insert(id, (session, path, lane));
                     self.server.rx_ready(self.now, id);
                 }
-                Output::InstallTx(session, _, lane) => drop(self.hub.tx.insert(session.0, lane)),
+                Output::InstallTx { session, path, lane, .. } => {
+                    self.hub.tx.insert((session.0, path), lane);
+                }
                 Output::RemoveRx(lane) => drop(self.hub.rx.remove(&lane)),
-                Output::RemoveTx(session) => drop(self.hub.tx.remove(&session.0)),
-                Output::SendBlock(session, to, block) => {
-                    let to = to.or_else(|| self.server.view(session).and_then(|view| view.peer));
-                    if let Some(at) = self.spokes.iter().position(|spoke| Some(spoke.address) == to) {
-                        self.seal(false, at, session, &[&[1], &block[..]].concat());
+                Output::RemoveTx(session) => self.hub.tx.retain(|(of, _), _| *of != session.0),
+                Output::SendBlock(OwnBlock { session, path, to, body, record }) => {
+                    let own = || self.server.view(session)?.paths.get(path)?.way;
+                    let Some(way) = to.or_else(own) else { continue };
+                    let found = (0..self.spokes.len())
+                        .find_map(|at| self.uplink_of(at, false, way).map(|uplink| (at, uplink)));
+                    if let Some(to) = found {
+                        self.seal(false, to, (session, path), &[&[1], &body[..]].concat(), record);
                     }
                 }
                 Output::Log(_, text) => self.log.push(format!("server: {text}")),
@@ -351,10 +446,15 @@ impl World {
     fn client_output(&mut self, at: usize, output: Output) {
         let now = self.now;
         match output {
-            Output::Connect(conn, _) => {
+            Output::Connect(Dial { conn, port, .. }) => {
                 let tls = self.next_tls;
                 self.next_tls += 1;
-                if !self.tcp || !self.server.accepted(now, ConnId(tls), self.spokes[at].address) {
+                let uplink = port.map_or(0, |port| usize::from(port) - 1);
+                if !self.lines[uplink] {
+                    // Nothing comes back; the client's patience ends.
+                    return;
+                }
+                if !self.tcp || !self.server.accepted(now, ConnId(tls), self.spokes[at].addresses[uplink]) {
                     return self.spokes[at].client.closed(now, conn, "connection refused");
                 }
                 self.tls.insert(tls, (at, conn));
@@ -376,28 +476,48 @@ impl World {
                     self.drop_at_server(tls);
                 }
             }
-            Output::InstallRx(session, _, lane) => {
+            Output::InstallRx { session, path, lane, .. } => {
                 let id = lane.id();
-                self.spokes[at].plane.rx.insert(id, (session, lane));
+                self.spokes[at].plane.rx.insert(id, (session, path, lane));
                 self.spokes[at].client.rx_ready(id);
             }
-            Output::InstallTx(session, _, lane) => drop(self.spokes[at].plane.tx.insert(session.0, lane)),
+            Output::InstallTx { session, path, lane, .. } => {
+                self.spokes[at].plane.tx.insert((session.0, path), lane);
+            }
             Output::RemoveRx(lane) => drop(self.spokes[at].plane.rx.remove(&lane)),
-            Output::RemoveTx(session) => drop(self.spokes[at].plane.tx.remove(&session.0)),
-            Output::SendBlock(session, _, block) => {
-                self.seal(true, at, session, &[&[1], &block[..]].concat())
+            Output::RemoveTx(session) => self.spokes[at].plane.tx.retain(|(of, _), _| *of != session.0),
+            Output::SendBlock(OwnBlock { session, path, to, body, record }) => {
+                let own = || self.spokes[at].client.view()?.paths.get(path)?.way;
+                let Some(way) = to.or_else(own) else { return };
+                let uplink = usize::from(way.port) - 1;
+                self.seal(true, (at, uplink), (session, path), &[&[1], &body[..]].concat(), record);
             }
             Output::Log(_, text) => self.log.push(format!("client {at}: {text}")),
             Output::Changed(_) | Output::LoggedIn(_) => {}
         }
     }
 
+    /// Whether both ends of client `at` know where the other is, on all paths.
     pub fn is_up(&self, at: usize) -> bool {
-        self.spokes[at].client.view().is_some_and(|view| view.peer.is_some())
-            && self
-                .server
-                .view(self.session_of(at))
-                .is_some_and(|view| view.peer == Some(self.spokes[at].address))
+        let spoke = &self.spokes[at];
+        let Some(server) = self.server.view(self.session_of(at)) else { return false };
+        let here = server.paths.iter().map(|path| path.way.map(|way| way.peer));
+        spoke.client.view().is_some_and(|view| view.paths.iter().all(|path| path.way.is_some()))
+            && here.eq(spoke.addresses.iter().copied().map(Some))
+    }
+
+    /// Of which paths each end of client `at` makes use.
+    pub fn used(&self, at: usize) -> [Vec<usize>; 2] {
+        [self.spokes[at].client.view(), self.server.view(self.session_of(at))].map(|view| {
+            let paths = view.map(|view| view.paths).unwrap_or_default();
+            (0..paths.len()).filter(|path| paths[*path].usable).collect()
+        })
+    }
+
+    /// The largest record that each end of client `at` sends on a path.
+    pub fn record_size(&self, at: usize, path: usize) -> [u16; 2] {
+        [self.spokes[at].client.view(), self.server.view(self.session_of(at))]
+            .map(|view| view.and_then(|view| Some(view.paths.get(path)?.max_record)).unwrap_or(0))
     }
 
     pub fn logged(&self, text: &str) -> bool {

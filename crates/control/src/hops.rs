@@ -1,0 +1,192 @@
+//! The next hops that the workers' tables need: asked of the kernel, and again when it has news.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use config::{Config, Device, Role};
+use session::{Now, Uplink, Uplinks};
+use wire::way::Way;
+
+use crate::netwatch::NetWatch;
+use crate::nexthop::{NextHop, Routes};
+
+/// How often next hops are asked for: soon while one is missing; else seldom, since the kernel tells of changes.
+const MISSING: Duration = Duration::from_millis(100);
+const KNOWN: Duration = Duration::from_secs(5);
+
+/// At most one look in this time, however much news there is.
+const CALM: Duration = Duration::from_millis(10);
+
+/// How long the way that a challenge goes by is kept.
+const CHALLENGE_LIFE: Duration = Duration::from_secs(5);
+
+/// Most ways that challenges go by at one time, so that strangers cannot fill the memory.
+const MAX_CHALLENGED: usize = 1024;
+
+/// Where something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Goal {
+    /// The uplink port that it has to leave by.
+    port: Option<u8>,
+    /// The address that it comes from.
+    local: Option<IpAddr>,
+    to: IpAddr,
+}
+
+impl From<&Way> for Goal {
+    fn from(way: &Way) -> Self {
+        Self { port: Some(way.port), local: way.local, to: way.peer.ip() }
+    }
+}
+
+impl From<IpAddr> for Goal {
+    fn from(to: IpAddr) -> Self {
+        Self { port: None, local: None, to }
+    }
+}
+
+/// An uplink's interface, as the kernel knows it.
+struct Interface {
+    port: u8,
+    name: String,
+    /// The port's own MTU.
+    mtu: u16,
+    /// Whether records leave by the interface itself, so that its MTU holds for them.
+    itself: bool,
+}
+
+/// All next hops.
+pub(crate) struct Hops {
+    routes: Routes,
+    watch: NetWatch,
+    uplinks: Vec<Interface>,
+    known: HashMap<Goal, NextHop>,
+    challenged: HashMap<Way, Now>,
+    due: Now,
+    looked: Now,
+    links_changed: bool,
+}
+
+impl Hops {
+    /// None yet.
+    ///
+    /// # Errors
+    /// The system gives no netlink socket.
+    pub(crate) fn new(config: &Config) -> io::Result<Self> {
+        let uplink = |(at, port): (usize, &config::Port)| {
+            let name = port.interface.clone().filter(|_| port.role == Role::Uplink)?;
+            let itself = matches!(port.device, Device::AfPacket(_) | Device::Kernel(_));
+            Some(Interface { port: at as u8, name, mtu: port.mtu, itself })
+        };
+        Ok(Self {
+            routes: Routes::new()?,
+            watch: NetWatch::new()?,
+            uplinks: config.ports.iter().enumerate().filter_map(uplink).collect(),
+            known: HashMap::new(),
+            challenged: HashMap::new(),
+            due: Now::ZERO,
+            looked: Now::ZERO,
+            links_changed: true,
+        })
+    }
+
+    /// The next hop towards a goal, if it is known.
+    pub(crate) fn get(&self, goal: impl Into<Goal>) -> Option<&NextHop> {
+        self.known.get(&goal.into())
+    }
+
+    /// The Linux interface of an uplink port.
+    pub(crate) fn interface(&self, port: u8) -> Option<&str> {
+        self.uplinks.iter().find(|uplink| uplink.port == port).map(|uplink| uplink.name.as_str())
+    }
+
+    /// To be looked at soon.
+    pub(crate) fn hurry(&mut self) {
+        self.due = Now::ZERO;
+    }
+
+    /// A challenge is about to go by this way. Returns whether that is news.
+    pub(crate) fn challenge(&mut self, now: Now, way: Way) -> bool {
+        self.challenged.len() < MAX_CHALLENGED && self.challenged.insert(way, now + CHALLENGE_LIFE).is_none()
+    }
+
+    /// Whether it is time for [`Hops::resolve`].
+    pub(crate) fn is_due(&mut self, now: Now) -> bool {
+        let known = &self.known;
+        let changed = self.watch.changed(|address| known.values().any(|hop| hop.via == address));
+        self.links_changed |= changed.links;
+        if changed.hops {
+            self.due = Now::ZERO;
+        }
+        now >= self.due && now >= self.looked + CALM
+    }
+
+    /// The uplinks as they are now, if their links may have changed.
+    pub(crate) fn uplinks(&mut self) -> Option<Uplinks> {
+        if !std::mem::take(&mut self.links_changed) {
+            return None;
+        }
+        let uplink = |interface: &Interface| {
+            let read = |name| fs::read_to_string(format!("/sys/class/net/{}/{name}", interface.name));
+            let own = read("mtu").ok().and_then(|text| text.trim().parse::<u32>().ok());
+            let own = own.filter(|_| interface.itself).map_or(interface.mtu, |own| own.min(65_535) as u16);
+            // An interface that is set down says nothing of its carrier, but an error.
+            let up = read("carrier").is_ok_and(|text| text.trim() == "1");
+            Uplink { port: interface.port, mtu: interface.mtu.min(own), up }
+        };
+        Some(Uplinks(self.uplinks.iter().map(uplink).collect()))
+    }
+
+    /// Asks for the next hop of every way and address, and of challenges. Returns whether one has changed.
+    pub(crate) fn resolve(
+        &mut self,
+        now: Now,
+        ways: impl Iterator<Item = Way>,
+        addresses: impl Iterator<Item = IpAddr>,
+    ) -> bool {
+        self.challenged.retain(|_, until| now < *until);
+        let challenged = self.challenged.keys().map(Goal::from);
+        let goals: HashSet<Goal> =
+            ways.map(|way| Goal::from(&way)).chain(addresses.map(Goal::from)).chain(challenged).collect();
+        let mut missing = false;
+        let mut changed = false;
+        for goal in &goals {
+            let interface = goal.port.and_then(|port| self.interface(port));
+            let index = match interface.map(nix::net::if_::if_nametoindex) {
+                Some(Ok(index)) => Some(index),
+                // The interface is gone; so is the route.
+                Some(Err(_)) => Some(u32::MAX),
+                None => None,
+            };
+            let hop = self.routes.resolve(goal.to, index, goal.local);
+            let old = self.known.get(goal);
+            match hop {
+                Ok(hop) => {
+                    missing |= hop.mac.is_none();
+                    // A known MAC address is kept while the kernel confirms it.
+                    let same = old.filter(|old| (old.via, old.interface) == (hop.via, hop.interface));
+                    let hop = NextHop { mac: hop.mac.or_else(|| same?.mac), ..hop };
+                    if old != Some(&hop) {
+                        tracing::debug!(to = %goal.to, ?hop, "next hop");
+                        self.known.insert(*goal, hop);
+                        changed = true;
+                    }
+                }
+                Err(error) => {
+                    missing = true;
+                    if self.known.remove(goal).is_some() {
+                        tracing::warn!(address = %goal.to, %error, "lost the route");
+                        changed = true;
+                    }
+                }
+            }
+        }
+        self.known.retain(|goal, _| goals.contains(goal));
+        self.looked = now;
+        self.due = now + if missing { MISSING } else { KNOWN };
+        changed
+    }
+}

@@ -1,0 +1,77 @@
+//! A client's uplinks: each is a path of the session, and the control connection leaves by one of them.
+
+use std::time::Duration;
+
+use wire::way::MAX_PATHS;
+
+use super::{CONNECT_TIME, Client, LOGIN_TIME};
+use crate::link::{Link, Tools};
+use crate::{Level, MAX_LANES, Now, Output, Uplinks};
+
+/// Until TLS is up, when there is another uplink to try.
+const CONNECT_TIME_OF_SEVERAL: Duration = Duration::from_secs(5);
+
+/// From there to `opened`.
+const LOGIN_TIME_OF_SEVERAL: Duration = Duration::from_secs(3);
+
+impl Client {
+    /// The uplinks' MTUs have changed.
+    pub fn set_uplinks(&mut self, now: Now, uplinks: Uplinks) {
+        if self.params.uplinks != uplinks {
+            self.params.uplinks = uplinks;
+            self.with_link(now, Link::uplinks_changed);
+        }
+    }
+
+    /// How many paths the session is to have.
+    pub(super) fn paths(&self) -> usize {
+        let lanes = MAX_LANES / self.params.workers.max(1);
+        self.params.uplinks.0.len().clamp(1, MAX_PATHS.min(lanes).max(1))
+    }
+
+    pub(super) fn connect_time(&self) -> Duration {
+        if self.params.uplinks.0.len() > 1 { CONNECT_TIME_OF_SEVERAL } else { CONNECT_TIME }
+    }
+
+    pub(super) fn login_time(&self) -> Duration {
+        if self.params.uplinks.0.len() > 1 { LOGIN_TIME_OF_SEVERAL } else { LOGIN_TIME }
+    }
+
+    /// The uplink of the next connection, and its port if that has to be said: the next in turn, past those that are known to be
+    /// dead.
+    pub(super) fn choose_uplink(&mut self, now: Now) -> (usize, Option<u8>) {
+        let uplinks = &self.params.uplinks.0;
+        let count = uplinks.len().max(1);
+        let turn = |at: usize| (self.next_uplink + at) % count;
+        let alive = |at: &usize| self.link.as_ref().is_some_and(|link| link.is_usable(*at, now));
+        let chosen = (0..count).map(turn).find(alive).unwrap_or(turn(0));
+        self.next_uplink = chosen;
+        let port = uplinks.get(chosen).filter(|_| count > 1).map(|uplink| uplink.port);
+        (chosen, port)
+    }
+
+    /// A control connection whose path is dead is made anew by another.
+    pub(super) fn leave_dead_uplink(&mut self, now: Now) {
+        if self.moving || self.attempt.is_some() || self.params.uplinks.0.len() < 2 {
+            return;
+        }
+        let Some(link) = &self.link else { return };
+        let Some(uplink) = self.current.and_then(|conn| self.conns.get(&conn)).map(|conn| conn.uplink) else {
+            return;
+        };
+        let another = (0..self.paths()).any(|at| at != uplink && link.is_usable(at, now));
+        if another && !link.is_usable(uplink, now) {
+            self.moving = true;
+            self.connect_at = Some(now);
+            let text = "the control connection's uplink is dead: connects by another".into();
+            self.out.push_back(Output::Log(Level::Warn, text));
+        }
+    }
+
+    pub(super) fn with_link(&mut self, now: Now, act: impl FnOnce(&mut Link, &mut Tools<'_>)) {
+        let Self { link, params, random, out, .. } = self;
+        if let Some(link) = link {
+            act(link, &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out });
+        }
+    }
+}
