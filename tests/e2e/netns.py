@@ -113,10 +113,27 @@ def kernel_has_vlans():
     return subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True).returncode == 0
 
 
+def reflect(namespace, interface, scratch):
+    """Gives back every frame that comes in by an interface, until `stop_reflecting`."""
+    program = pathlib.Path(scratch) / "reflect.o"
+    compile_program("reflect.bpf.c", program)
+    namespace.run("tc", "qdisc", "add", "dev", interface, "clsact")
+    namespace.run("tc", "filter", "add", "dev", interface, "ingress",
+                  "bpf", "direct-action", "object-file", program, "section", "tc_reflect")
+
+
+def stop_reflecting(namespace, interface):
+    namespace.run("tc", "qdisc", "delete", "dev", interface, "clsact")
+
+
 def compile_vlan_program(vlan, service, scratch):
     program = pathlib.Path(scratch) / f"vlan{service or ''}-{vlan}.o"
-    if not program.exists():
-        tags = [f"-DVLAN={vlan}"] + ([f"-DSERVICE={service}"] if service is not None else [])
-        sh("clang", "-O2", "-target", "bpf", *tags, f"-I/usr/include/{platform.machine()}-linux-gnu",
-           "-c", HERE / "vlan.bpf.c", "-o", program)
+    tags = [f"-DVLAN={vlan}"] + ([f"-DSERVICE={service}"] if service is not None else [])
+    compile_program("vlan.bpf.c", program, *tags)
     return program
+
+
+def compile_program(source, program, *options):
+    if not program.exists():
+        sh("clang", "-O2", "-target", "bpf", *options, f"-I/usr/include/{platform.machine()}-linux-gnu",
+           "-c", HERE / source, "-o", program)

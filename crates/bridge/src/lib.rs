@@ -9,6 +9,7 @@ mod endpoint;
 mod fdb;
 mod policy;
 mod quota;
+mod reflections;
 mod segments;
 mod storm;
 
@@ -17,5 +18,6 @@ pub use endpoint::{AttachmentIndex, Endpoint, Packed, RemoteIndex, SegmentIndex,
 pub use fdb::{Entry, Fdb, Key, Learned};
 pub use policy::{Checks, Neighbours, Policy};
 pub use quota::{MAX_PORTS, MAX_SEGMENTS, MAX_SESSIONS, Part};
+pub use reflections::Reflections;
 pub use segments::{Forward, Rules, Segment, Segments};
 pub use storm::{Flooded, StormControl, StormLimits};

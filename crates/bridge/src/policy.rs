@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wire::mac::MacBits;
 
 use crate::egress::EgressFilter;
+use crate::reflections::Reflections;
 use crate::storm::StormControl;
 
 /// The special treatment that a segment asks for. What is off costs nothing: a frame carries the [`Checks`] of its segment,
@@ -25,6 +26,10 @@ pub struct Policy {
     pub captured: bool,
     /// While the appliance itself asks for answers in the segment: the address that they come to.
     pub own: Option<MacBits>,
+    /// The appliance's own address where it asks hosts whether they are there. Their answers go no further.
+    pub asks_as: MacBits,
+    /// What left, where an attachment gives back what it gets.
+    pub reflections: Option<Arc<Reflections>>,
 }
 
 /// What the control thread sees of ARP and neighbour discovery.
@@ -56,6 +61,8 @@ impl Checks {
     pub const NEIGHBOURS: Self = Self(16);
     /// Show frames to captures, and take those to the appliance itself.
     pub const WATCHED: Self = Self(32);
+    /// Recognise our own frames that come back.
+    pub const REFLECTIONS: Self = Self(64);
 
     /// Whether any of `wanted` is on.
     #[inline]
@@ -83,5 +90,6 @@ impl Policy {
             .and(Checks::BLOCK_UNKNOWN.when(self.block_unknown))
             .and(Checks::NEIGHBOURS.when(self.neighbours != Neighbours::Unseen))
             .and(Checks::WATCHED.when(self.captured || self.own.is_some()))
+            .and(Checks::REFLECTIONS.when(self.reflections.is_some()))
     }
 }

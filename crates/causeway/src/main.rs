@@ -50,7 +50,16 @@ enum Command {
         #[arg(long, default_value = "/run/causeway.sock")]
         socket: PathBuf,
     },
-    /// Ask the running appliance: service l2vpn, ports, segments, mac-table, counters.
+    /// Have the running appliance forget what it found: loops, duplicates [MAC].
+    Clear {
+        /// What to forget.
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// The appliance's socket.
+        #[arg(long, default_value = "/run/causeway.sock")]
+        socket: PathBuf,
+    },
+    /// Ask the running appliance: service l2vpn, ports, segments, mac-table, loops, counters.
     Show {
         /// What to show.
         #[arg(required = true)]
@@ -79,6 +88,7 @@ fn main() -> ExitCode {
         Command::Check { config } => run::check(&config),
         Command::Cert(command) => cert::run(&command),
         Command::Reload { socket } => show::reload(&socket),
+        Command::Clear { words, socket } => show::clear(&words, &socket),
         Command::Passwd => passwd::run(),
         Command::Show { words, json, socket } => show::run(&words, json, &socket),
     };

@@ -24,6 +24,12 @@ pub(crate) fn reload(socket: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `causeway clear`.
+pub(crate) fn clear(words: &[String], socket: &Path) -> Result<(), Failure> {
+    println!("{}", text(&ask(socket, &format!("clear {}", words.join(" ")))?["done"]));
+    Ok(())
+}
+
 fn ask(socket: &Path, words: &str) -> Result<Value, Failure> {
     let answer = control::ask(socket, words).map_err(|error| {
         let hint = match error.kind() {
@@ -74,6 +80,7 @@ fn layout(words: &str, answer: &Value) -> String {
             let entries = table(&answer["entries"], &["segment", "mac", "where", "age_s"]);
             format!("{entries}{count} of {} addresses\n", text(&answer["max_macs"]))
         }
+        "loops" => loops(answer),
         _ => counters(answer),
     }
 }
@@ -88,6 +95,27 @@ fn service(answer: &Value) -> String {
             out += &format!("\n{}: last failure {ago:.0} s ago: {reason}\n", text(&site["site"]));
         }
     }
+    out
+}
+
+/// What the loop guard found.
+fn loops(answer: &Value) -> String {
+    let columns = ["segment", "attachment", "state", "through", "broken_by", "mac", "since_s", "seen_s"];
+    let mut out = table(&answer["loops"], &columns);
+    for (key, says) in
+        [("reflecting", "our own frames come back on"), ("joined", "two segments are one behind")]
+    {
+        for found in answer[key].as_array().into_iter().flatten() {
+            out += &format!("\n{says} {}\n", text(found));
+        }
+    }
+    let count = |key: &str| text(&answer[key]);
+    out += &format!(
+        "\n{} attachments forward, {} listen, {} are blocked\n",
+        count("forwarding"),
+        count("listening"),
+        count("blocked")
+    );
     out
 }
 

@@ -7,6 +7,7 @@
 
 mod attachments;
 mod gateway;
+mod guard;
 mod metrics;
 mod mode;
 mod ports;
@@ -22,6 +23,7 @@ use std::path::Path;
 
 pub use attachments::{Attachment, Encap};
 pub use gateway::{Gateway, Route};
+pub use guard::{DuplicateMac, LoopGuard, LoopGuardMode};
 pub use metrics::Metrics;
 pub use mode::{Cipher, Client, Mode, Password, Server, Site, Trust};
 pub use ports::{Device, Port, Role, Vtep};
@@ -42,6 +44,10 @@ pub struct Config {
     pub ports: Vec<Port>,
     /// What it stretches.
     pub segments: Vec<Segment>,
+    /// How loops are looked for.
+    pub loop_guard: LoopGuard,
+    /// When an address moves too often.
+    pub duplicate_mac: DuplicateMac,
     /// Who may watch it over HTTP; `None`: nobody.
     pub metrics: Option<Metrics>,
     /// Server or client, with all that belongs to it.
@@ -70,7 +76,9 @@ fn read(root: &Table<'_>, directory: &Path) -> Option<Config> {
     let system = system::read(&root.table_or_empty("system"), directory);
     let ports = ports::read(root);
     let segments = segments::read(root, &ports);
+    let loop_guard = guard::loop_guard(root);
+    let duplicate_mac = guard::duplicate_mac(root);
     let metrics = metrics::read(&root.table_or_empty("metrics"));
     let mode = mode::read(root, &segments, directory);
-    Some(Config { system, ports, segments, metrics, mode: mode? })
+    Some(Config { system, ports, segments, loop_guard, duplicate_mac, metrics, mode: mode? })
 }

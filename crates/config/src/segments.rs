@@ -7,6 +7,7 @@ use wire::tunnel::TunnelId;
 
 use crate::attachments::{self, Attachment, Encap};
 use crate::gateway::{self, Gateway};
+use crate::guard::{self, LoopGuardMode};
 use crate::ports::Port;
 use crate::reader::Table;
 
@@ -36,6 +37,10 @@ pub struct Segment {
     pub max_macs: Option<u32>,
     /// How much of what is flooded each side may send.
     pub storm: Option<StormLimits>,
+    /// What is done about loops through it.
+    pub loop_guard: LoopGuardMode,
+    /// Whether the appliance answers ARP and neighbour solicitations for hosts that it knows.
+    pub arp_suppression: bool,
     /// The appliance's own addresses in it.
     pub gateway: Option<Gateway>,
 }
@@ -65,6 +70,8 @@ impl Segment {
             block_unknown: false,
             max_macs: None,
             storm: None,
+            loop_guard: LoopGuardMode::default(),
+            arp_suppression: false,
             gateway: None,
         }
     }
@@ -144,6 +151,8 @@ fn segment(table: &Table<'_>, ports: &[Port], taken: &mut Taken) -> Option<Segme
     let block_unknown = block_unknown(table);
     let max_macs = max_macs(table);
     let storm = storm(table);
+    let loop_guard = guard::mode(table);
+    let arp_suppression = table.boolean("arp_suppression").unwrap_or(false);
     let spoke_to_spoke = table.boolean("spoke_to_spoke").unwrap_or(true);
     let enabled = table.boolean("enabled").unwrap_or(true);
     let mtu = mtu.map_or(fits.min(1500), |mtu| mtu.value as u16);
@@ -155,6 +164,8 @@ fn segment(table: &Table<'_>, ports: &[Port], taken: &mut Taken) -> Option<Segme
         block_unknown,
         max_macs,
         storm,
+        loop_guard,
+        arp_suppression,
         gateway,
         ..Segment::plain(name?.value, tunnel_id?, mtu)
     })

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use config::{Config, Encap, Errors, Mode};
+use config::{Config, Encap, Errors, LoopGuardMode, Mode};
 
 /// A server whose segment `servers` has `segment` in it, whose site has `site`, and with `more` behind.
 fn parse(segment: &str, site: &str, more: &str) -> Result<Config, Errors> {
@@ -56,6 +56,8 @@ fn what_a_segment_can_have_is_read() {
     .expect("good");
     let servers = &config.segments[0];
     assert!(!servers.mss_clamp && servers.block_unknown);
+    assert_eq!((servers.loop_guard, servers.arp_suppression), (LoopGuardMode::Block, false));
+    assert_eq!((config.loop_guard.listen.as_millis(), config.duplicate_mac.moves), (300, 5));
     assert_eq!(
         (servers.max_macs, servers.storm.map(|storm| (storm.broadcast, storm.multicast))),
         (Some(7), Some((5, 0)))
@@ -185,6 +187,20 @@ fn contradictions_are_told_with_line_and_key() {
             "segment[1].unknown_unicast: \"no\" is neither \"flood\" nor \"drop\"",
         ),
         ("max_macs = 0", "", "", "segment[1].max_macs: 0 is out of range"),
+        (
+            "loop_guard = \"on\"",
+            "",
+            "",
+            "a.toml:22: segment[1].loop_guard: \"on\" is none of \"block\", \"watch\" and \"off\"",
+        ),
+        (
+            "",
+            "",
+            "[loop_guard]\ninterval_ms = 20",
+            "a.toml:27: loop_guard.interval_ms: 20 is out of range: 50 to 1000",
+        ),
+        ("", "", "[loop_guard]\nlisten = 20", "loop_guard.listen: unknown key"),
+        ("", "", "[duplicate_mac]\nhold_s = 0", "duplicate_mac.hold_s: 0 is out of range: 1 to 86400"),
         (
             "storm_control = { brodcast = 1 }",
             "",

@@ -25,6 +25,7 @@ use crate::connections::{Connections, Happened, SetupError};
 use crate::datasock::{HeldPort, HoldError};
 use crate::engine;
 use crate::gateways::{Gateways, HostPorts};
+use crate::guard::Guard;
 use crate::hops::Hops;
 use crate::layout::{Changes, Layout};
 use crate::life::Life;
@@ -120,6 +121,7 @@ pub struct Appliance {
     requests: RequestSocket,
     pub(crate) watched: Watched,
     pub(crate) gateways: Gateways,
+    pub(crate) guard: Guard,
     data_port: HeldPort,
     _vtep_ports: Vec<HeldPort>,
     pub(crate) remotes: Vec<Remote>,
@@ -148,7 +150,7 @@ pub(crate) struct Parts {
     counters: Counters,
     commands: Vec<Sender<Command>>,
     events: Receiver<Event>,
-    notices: Receiver<Notice>,
+    pub(crate) notices: Receiver<Notice>,
     port_states: Box<dyn Fn() -> Vec<PortState>>,
     clock: Clock,
 }
@@ -179,6 +181,7 @@ impl Appliance {
         let uplink = config.ports.iter().position(|port| port.role == Role::Uplink);
         let uplink = uplink.and_then(|at| ports.get(at)).map_or_else(Default::default, |info| info.mac);
         let gateways = Gateways::new(Routes::new().map_err(no_netlink)?, host_ports, ports.len(), uplink);
+        let guard = Guard::new(&config);
         let layout = Layout::new(config, now).map_err(|NoPlace| ControlError::NoPlace)?;
         let mut appliance = Self {
             parts: Parts {
@@ -200,6 +203,7 @@ impl Appliance {
             requests,
             watched,
             gateways,
+            guard,
             data_port,
             _vtep_ports: vtep_ports,
             remotes: Vec::new(),
@@ -257,6 +261,7 @@ impl Appliance {
         self.worker_events();
         self.worker_notices();
         let now = self.now();
+        self.guard_round(now);
         if now >= self.life_due {
             self.life_due = now + LIFE_INTERVAL;
             self.look_for_life(now);
@@ -306,11 +311,6 @@ impl Appliance {
             Happened::Closed(reason) => self.sessions.closed(now, conn, &reason),
         }
         self.outputs();
-    }
-
-    /// What the workers tell of the traffic.
-    fn worker_notices(&mut self) {
-        self.parts.notices.try_iter().for_each(drop);
     }
 
     fn worker_events(&mut self) {
@@ -448,7 +448,7 @@ impl Appliance {
         lane.owner(self.parts.commands.len())
     }
 
-    fn command(&mut self, worker: usize, command: Command) {
+    pub(crate) fn command(&mut self, worker: usize, command: Command) {
         self.backlog.push_back((worker, command));
         self.flush_backlog();
     }
@@ -470,6 +470,7 @@ impl Appliance {
             layout: &self.layout,
             ports: &self.parts.ports,
             gateways: self.gateways.ports(),
+            guard: &self.guard,
             remotes: &self.remotes,
             hops: &self.hops,
             sessions: self.views(),
@@ -490,6 +491,8 @@ impl Appliance {
     /// Publishes new tables. The old ones are kept until no worker holds them, so that they are freed here.
     pub(crate) fn publish(&mut self) {
         self.generation += 1;
+        let (now, views) = (self.now(), self.views());
+        self.guard.arrange(now, &self.layout, &views);
         let tables = Arc::new(self.source(&self.parts.tables.load()).build(self.generation));
         self.graveyard.push(self.parts.tables.swap(tables));
         self.graveyard.retain(|old| Arc::strong_count(old) > 1);
@@ -527,6 +530,7 @@ impl Appliance {
             tables,
             counters: &self.parts.counters,
             fdb: &self.parts.fdb,
+            guard: &self.guard,
             sites: self.sessions.status(),
             ports: (self.parts.port_states)(),
             shares: self.connections.shares(),

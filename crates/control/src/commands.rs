@@ -1,6 +1,6 @@
 //! What is asked of the appliance, and who answers.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::appliance::Appliance;
 use crate::requests::Request;
@@ -15,8 +15,30 @@ impl Appliance {
                 let done = self.reload().map(|done| json!({ "done": done }));
                 request.reply.answer(done);
             }
+            ["clear", ref what @ ..] => request.reply.answer(self.clear(what)),
             // `show` may be left out, as the first version of the socket had it.
             ["show", ref what @ ..] | ref what => request.reply.answer(self.show(&what.join(" "))),
         }
+    }
+
+    /// `clear`: forgets what was found, so that it is looked for anew.
+    fn clear(&mut self, what: &[&str]) -> Result<Value, String> {
+        let done = match *what {
+            ["loops"] => format!("{} attachments listen anew", self.clear_loops()),
+            ["duplicates"] => format!("{} addresses may move again", self.clear_duplicates(None)),
+            ["duplicates", mac] => {
+                let mac = mac.parse().map_err(|_| format!("{mac:?} is no MAC address"))?;
+                match self.clear_duplicates(Some(mac)) {
+                    0 => {
+                        return Err(format!(
+                            "{mac} is not pinned; `show mac-table` says which addresses are"
+                        ));
+                    }
+                    _ => format!("{mac} may move again"),
+                }
+            }
+            _ => return Err("there are: clear loops, clear duplicates [MAC]".into()),
+        };
+        Ok(json!({ "done": done }))
     }
 }

@@ -11,6 +11,7 @@ pub mod datasock;
 mod dial;
 mod engine;
 mod gateways;
+mod guard;
 mod hops;
 mod hostlink;
 mod insight;

@@ -9,8 +9,9 @@ use bridge::{
 use pipeline::tables::SessionEntry;
 use session::SessionView;
 use wire::ethernet;
-use wire::mac::MacAddr;
+use wire::mac::{MacAddr, MacBits};
 
+use crate::guard::Guard;
 use crate::layout::Layout;
 
 /// Octets that a block's header takes (protocol 4.2).
@@ -28,6 +29,7 @@ pub(crate) struct Of<'a> {
     pub(crate) views: &'a [Option<SessionView>],
     /// The gateway's MAC address.
     pub(crate) gateway: Option<MacAddr>,
+    pub(crate) guard: &'a Guard,
     pub(crate) layout: &'a Layout,
     /// The policy that this one follows.
     pub(crate) old: Option<&'a Policy>,
@@ -42,6 +44,8 @@ pub(crate) fn build(of: &Of<'_>) -> Policy {
         neighbours: Neighbours::Unseen,
         captured: false,
         own: None,
+        asks_as: MacBits::default(),
+        reflections: of.guard.reflections(of.attachments),
     }
 }
 

@@ -9,6 +9,7 @@ use session::{Now, PathStatus, SiteStatus};
 
 use crate::clock::Clock;
 use crate::gateways::GatewayPort;
+use crate::guard::Guard;
 use crate::layout::Layout;
 
 /// The state of a port's line, as its driver tells.
@@ -28,6 +29,7 @@ pub(crate) struct Shown<'a> {
     pub(crate) tables: &'a Tables,
     pub(crate) counters: &'a Counters,
     pub(crate) fdb: &'a Fdb,
+    pub(crate) guard: &'a Guard,
     pub(crate) gateways: Vec<GatewayPort>,
     /// By number.
     pub(crate) sites: Vec<SiteStatus>,
@@ -45,6 +47,7 @@ pub const COMMANDS: &[&str] = &[
     "ports",
     "segments",
     "mac-table",
+    "loops",
     "counters",
     "drops [REASON]",
 ];
@@ -60,6 +63,7 @@ impl Shown<'_> {
             "ports" => Ok(self.ports()),
             "segments" => Ok(self.segments()),
             "mac-table" => Ok(self.mac_table()),
+            "loops" => Ok(self.loops()),
             "counters" => Ok(self.counters()),
             _ if words.starts_with(STATISTICS) => self.statistics(words[STATISTICS.len()..].trim()),
             _ if words.starts_with("drops") => self.drops(words["drops".len()..].trim()),
@@ -208,7 +212,7 @@ impl Shown<'_> {
                 })
             })
             .collect();
-        json!({ "entries": entries, "max_macs": self.fdb.max_entries() })
+        json!({ "entries": entries, "max_macs": self.fdb.max_entries(), "duplicates": self.duplicates() })
     }
 
     pub(crate) fn place(&self, endpoint: Endpoint) -> String {

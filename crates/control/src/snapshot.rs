@@ -17,6 +17,7 @@ use wire::tunnel::TunnelId;
 use wire::way::{MAX_PATHS, Way};
 
 use crate::gateways::GatewayPort;
+use crate::guard::Guard;
 use crate::hops::Hops;
 use crate::layout::{Layout, Meeting};
 use crate::policy;
@@ -49,6 +50,7 @@ pub(crate) struct Source<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) ports: &'a [PortInfo],
     pub(crate) gateways: Vec<GatewayPort>,
+    pub(crate) guard: &'a Guard,
     pub(crate) remotes: &'a [Remote],
     pub(crate) hops: &'a Hops,
     /// By number.
@@ -93,7 +95,7 @@ impl Source<'_> {
 
     /// By number. A gap has an entry that belongs to no segment.
     fn attachments(&self) -> Vec<AttachmentEntry> {
-        let entry = |meeting: &Option<Meeting>| match meeting {
+        let entry = |(at, meeting): (AttachmentIndex, &Option<Meeting>)| match meeting {
             Some(meeting) => AttachmentEntry {
                 segment: meeting.segment,
                 port: self.port_of(meeting),
@@ -103,7 +105,7 @@ impl Source<'_> {
                     (config::Encap::Service(service, vlan), _) => Encap::Service(service, vlan),
                     (config::Encap::Vxlan(vni), port) => Encap::Vxlan(vni, self.flooded_to(port)),
                 },
-                state: AttachmentState::Forwarding,
+                state: self.guard.state(at),
             },
             None => AttachmentEntry {
                 segment: NO_SEGMENT,
@@ -112,7 +114,7 @@ impl Source<'_> {
                 state: AttachmentState::Blocked,
             },
         };
-        self.layout.attachment_places().iter().map(entry).collect()
+        (0..).map(AttachmentIndex).zip(self.layout.attachment_places()).map(entry).collect()
     }
 
     fn port_of(&self, meeting: &Meeting) -> PortIndex {
@@ -165,6 +167,7 @@ impl Source<'_> {
                     .iter()
                     .find(|gateway| gateway.segment == index)
                     .map(|gateway| gateway.mac),
+                guard: self.guard,
                 layout: self.layout,
                 old: self.old.segments.get(index).map(|segment| &segment.policy),
             });

@@ -74,6 +74,7 @@ reasons! {
     NeighbourHeld, "neighbour_held", Bridge, "An ARP request or solicitation that was answered, or passed on, by the control thread (arp_suppression).";
     OwnDestination, "own_destination", Bridge, "To the appliance itself, which asked for it (ping segment, test segment): taken, not lost.";
     DuplicateMac, "duplicate_mac", Bridge, "From an address that moved too often and now counts only where it was last: two hosts have it, or there is a loop.";
+    Reflected, "reflected", Lan, "A frame that had just left by the same attachment: the network behind it gives back what it gets (promiscuous port group, two uplinks). See show loops.";
     LoopListening, "loop_listening", Bridge, "On an attachment that has just come into service and listens for its own probes.";
     LoopBlocked, "loop_blocked", Bridge, "On an attachment that is blocked: the loop guard's probes come back another way. See show loops.";
 

@@ -1,6 +1,6 @@
 //! Stage three towards a local port: puts the attachment's VLAN tags or VXLAN header on.
 
-use bridge::{AttachmentIndex, RemoteIndex};
+use bridge::{AttachmentIndex, Checks, RemoteIndex};
 use counters::DropReason;
 use wire::buf::PacketBuf;
 use wire::ethernet::EtherType;
@@ -11,7 +11,7 @@ use wire::{flow, vxlan};
 
 use crate::frame::{ADDRESSES, Meta};
 use crate::tables::{AttachmentEntry, Encap, PortIndex};
-use crate::{Sink, View};
+use crate::{Sink, View, inspect};
 
 /// Sends a frame, given from its EtherType on, out of an attachment, for VXLAN to the given remote VTEP.
 #[inline]
@@ -26,6 +26,9 @@ pub(crate) fn send<B: PacketBuf, S: Sink<B>>(
     let Some(entry) = view.tables.attachment(attachment).filter(|entry| entry.segment == meta.segment) else {
         return view.lost(DropReason::NoDestination, meta.place(), [&meta.addresses(), buf.data()]);
     };
+    if meta.checks.any(Checks::REFLECTIONS) {
+        inspect::leaves(view, meta, attachment, buf.data());
+    }
     match encapsulate(view, entry, remote, meta, &mut buf) {
         Ok(port) => sink.send(port, buf),
         Err(reason) => {

@@ -29,7 +29,8 @@ impl Keys {
 }
 
 /// What is looked at before a frame is learned and forwarded.
-const INGRESS: Checks = Checks::EGRESS.and(Checks::STORM).and(Checks::NEIGHBOURS).and(Checks::WATCHED);
+const INGRESS: Checks =
+    Checks::EGRESS.and(Checks::STORM).and(Checks::NEIGHBOURS).and(Checks::WATCHED).and(Checks::REFLECTIONS);
 
 impl<P: BufPool> Engine<P> {
     /// Learns and forwards one frame.

@@ -1,7 +1,7 @@
 //! What a segment's policy wants looked at beside forwarding. Nothing here runs for a frame whose segment asks for none of it.
 
 use arrayvec::ArrayVec;
-use bridge::{Checks, Endpoint, Flooded, Neighbours, Policy, SessionIndex};
+use bridge::{AttachmentIndex, Checks, Endpoint, Flooded, Neighbours, Policy, SessionIndex};
 use counters::DropReason;
 use wire::arp::ArpPacket;
 use wire::buf::{BufPool, PacketBuf};
@@ -27,6 +27,9 @@ impl<P: BufPool> Engine<P> {
                 return Err(DropReason::OwnDestination);
             }
         }
+        if meta.checks.any(Checks::REFLECTIONS) && comes_back(view, meta, rest) {
+            return Err(DropReason::Reflected);
+        }
         if let Endpoint::Session(session) = meta.from.get() {
             if meta.checks.any(Checks::EGRESS) && stays(view, meta, session, rest) {
                 return Err(DropReason::EgressFiltered);
@@ -44,8 +47,9 @@ impl<P: BufPool> Engine<P> {
     /// Shows ARP and neighbour discovery to the control thread. True: the frame is its to answer or to pass on.
     fn held_back(&mut self, view: View<'_>, meta: &Meta, rest: &[u8]) -> bool {
         let Some(asks) = asks_everybody(meta, rest) else { return false };
-        let answered = policy(view, meta).is_some_and(|policy| policy.neighbours == Neighbours::Answered);
-        let held = asks && answered;
+        let held = policy(view, meta).is_some_and(|policy| {
+            policy.neighbours == Neighbours::Answered && (asks || meta.dst == policy.asks_as)
+        });
         // What cannot be told goes on as if nobody looked: suppression saves traffic, it is nothing to rely on.
         self.show(view, meta, rest, !held) && held
     }
@@ -101,6 +105,21 @@ fn asks_everybody(meta: &Meta, rest: &[u8]) -> Option<bool> {
 
 fn policy<'a>(view: View<'a>, meta: &Meta) -> Option<&'a Policy> {
     view.tables.segments.get(meta.segment).map(|segment| &segment.policy)
+}
+
+/// Whether a frame has just left by the attachment that it comes in by.
+fn comes_back(view: View<'_>, meta: &Meta, rest: &[u8]) -> bool {
+    let (Endpoint::Attachment(at) | Endpoint::Vtep(at, _)) = meta.from.get() else { return false };
+    let reflections = policy(view, meta).and_then(|policy| policy.reflections.as_ref());
+    reflections.is_some_and(|left| left.is_one(at, meta.dst, meta.src, rest, view.now.0))
+}
+
+/// Notes a frame that leaves by an attachment, where such frames come back.
+#[cold]
+pub(crate) fn leaves(view: View<'_>, meta: &Meta, at: AttachmentIndex, rest: &[u8]) {
+    if let Some(reflections) = policy(view, meta).and_then(|policy| policy.reflections.as_ref()) {
+        reflections.left(at, meta.dst, meta.src, rest, view.now.0);
+    }
 }
 
 /// Whether the egress filter keeps a frame from crossing a session.

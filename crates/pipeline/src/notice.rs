@@ -24,6 +24,8 @@ pub enum Notice {
         from: Endpoint,
         /// Where it is.
         to: Endpoint,
+        /// Whether the frame that said so goes to everybody, so that all hear of it.
+        announced: bool,
     },
 }
 

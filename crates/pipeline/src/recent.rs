@@ -71,7 +71,13 @@ impl Recent {
 
 #[cold]
 fn tell_move(view: View<'_>, meta: &Meta, from: Endpoint, notices: &Sender<Notice>) {
-    let moved = Notice::Moved { segment: meta.segment, mac: meta.src.into(), from, to: meta.from.get() };
+    let moved = Notice::Moved {
+        segment: meta.segment,
+        mac: meta.src.into(),
+        from,
+        to: meta.from.get(),
+        announced: meta.dst.is_multicast(),
+    };
     if notices.try_send(moved).is_err() {
         view.dropped(DropReason::NoticeQueueFull);
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge::{
-    AttachmentIndex, EgressFilter, Endpoint, Neighbours, Part, SegmentIndex, StormControl, StormLimits,
+    AttachmentIndex, EgressFilter, Endpoint, Neighbours, Part, Reflections, SegmentIndex, StormControl,
+    StormLimits,
 };
 use counters::DropReason;
 use pipeline::command::{Command, Event};
@@ -156,6 +157,40 @@ fn a_blocked_attachment_passes_probes_and_nothing_else() {
     let sent = a.command(Command::SendFrame(Box::new(own)));
     assert_eq!(sent.0, [(TRUNK, tagged(&frame(MacAddr::LOOP_PROBE, host(8), 60, 3), 10))]);
     assert!(matches!(a.events.try_recv(), Ok(Event::RetiredFrame(_))), "freed by the control thread");
+}
+
+#[test]
+fn what_comes_back_where_it_left_is_dropped_and_moves_nothing() {
+    let (mut a, mut b) = one_vlan();
+    let left = Arc::new(Reflections::default());
+    a.change(|segment| segment.policy.reflections = Some(Arc::clone(&left)));
+    let wan = b.receive(TRUNK, &[tagged(&frame(MacAddr::BROADCAST, host(2), 60, 1), 10)]);
+    let out = a.receive(UPLINK, &wan.on(UPLINK)).on(TRUNK);
+    assert_eq!(out.len(), 1);
+    assert!(a.receive(TRUNK, &out).0.is_empty(), "it came back");
+    assert_eq!(counted_in_segment(&a, DropReason::Reflected), 1);
+    assert_eq!(a.fdb.lookup(SEGMENT, host(2)), Some(Endpoint::Session(SESSION)), "and taught nothing");
+    assert!(a.notices.try_recv().is_err());
+    // The host moves here: what it sends now was not sent by us.
+    assert_eq!(cross(&mut a, &mut b, &frame(MacAddr::BROADCAST, host(2), 60, 9)), 1);
+    assert_eq!(a.fdb.lookup(SEGMENT, host(2)), Some(LAN));
+    assert!(matches!(a.notices.try_recv(), Ok(Notice::Moved { announced: true, .. })));
+}
+
+#[test]
+fn answers_to_the_appliance_itself_go_no_further() {
+    let (mut a, mut b) = one_vlan();
+    let own = host(0xaa);
+    a.change(|segment| {
+        segment.policy.neighbours = Neighbours::Answered;
+        segment.policy.asks_as = own.into();
+    });
+    let packet = ArpPacket::new(ArpPacket::REPLY, (host(1), ip(1)), (own, ip(0)));
+    let reply = [&own.0[..], &host(1).0, &[8, 6], &packet.to_bytes()].concat();
+    assert_eq!(cross(&mut a, &mut b, &reply), 0);
+    assert!(matches!(a.notices.try_recv(), Ok(Notice::Frame(seen)) if !seen.forwarded && seen.dst == own));
+    let other = [&host(2).0[..], &reply[6..]].concat();
+    assert_eq!(cross(&mut a, &mut b, &other), 1);
 }
 
 #[test]
