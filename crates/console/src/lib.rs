@@ -1,6 +1,20 @@
-//! The admin console without IO: bytes and answers go in, bytes and questions come out.
+//! The admin console without IO: octets and answers go in, octets and questions come out.
 //!
-//! [`words`] is how a command line falls into words.
+//! [`Console`] is one conversation. [`tree`] is the language of commands, [`commands`] all there are; help, completion and documents
+//! come from them. [`render`] lays answers out for people, for `causeway show` too.
 #![forbid(unsafe_code)]
 
+pub mod commands;
+mod console;
+mod editor;
+pub mod filter;
+mod help;
+mod keys;
+mod printable;
+pub mod render;
+pub mod telnet;
+pub mod tree;
 pub mod words;
+
+pub use console::{Console, Event, Settings};
+pub use printable::printable;

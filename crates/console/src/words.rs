@@ -21,6 +21,25 @@ pub fn split(line: &str) -> Vec<String> {
     words
 }
 
+/// The parts of a line between the `|` that stand outside quotes.
+pub fn parts(line: &str) -> Vec<&str> {
+    let (mut parts, mut start) = (Vec::new(), 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, c) in line.char_indices() {
+        match c {
+            '|' if !quoted => {
+                parts.push(&line[start..at]);
+                start = at + 1;
+            }
+            '"' if !escaped => quoted = !quoted,
+            _ => {}
+        }
+        escaped = quoted && c == '\\' && !escaped;
+    }
+    parts.push(&line[start..]);
+    parts
+}
+
 /// A word as it is to be written so that [`split`] gives it back.
 pub fn quote(word: &str) -> String {
     let plain = |c: char| !c.is_whitespace() && !matches!(c, '"' | '\\' | '|' | '?');
@@ -48,6 +67,14 @@ mod tests {
         assert_eq!(split(r#"  show site "New York"  x"#), ["show", "site", "New York", "x"]);
         assert_eq!(split(r#"set a "" "b\"c"#), ["set", "a", "", "b\"c"]);
         assert!(split(" \t").is_empty());
+    }
+
+    #[test]
+    fn pipes_stand_outside_quotes() {
+        assert_eq!(
+            parts(r#"show ports | include "a|b" | count"#),
+            ["show ports ", r#" include "a|b" "#, " count"]
+        );
     }
 
     proptest! {

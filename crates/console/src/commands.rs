@@ -1,0 +1,53 @@
+//! All commands.
+
+use std::sync::LazyLock;
+
+use crate::render::{done, views};
+use crate::tree::{Arg, Local, Node, value, word};
+
+/// The commands of a console.
+pub fn root() -> &'static Node {
+    static ROOT: LazyLock<Node> = LazyLock::new(build);
+    &ROOT
+}
+
+fn build() -> Node {
+    word("causeway", "The console").then([
+        show(),
+        word("reload", "Put the changed configuration file in force").asks(done).admin(),
+        word("terminal", "How this console shows things").then([word("length", "Lines of a page").then([
+            value("LINES", Arg::Number(0, 512), "So many; 0: no pages").local(Local::TerminalLength),
+        ])]),
+        word("history", "The lines entered before").local(Local::History),
+        word("help", "How to use this console").local(Local::Help),
+        word("exit", "End this session").local(Local::Exit),
+        word("quit", "End this session").local(Local::Exit),
+    ])
+}
+
+fn site_name() -> Node {
+    value("NAME", Arg::Site, "The site's user name")
+}
+
+fn show() -> Node {
+    word("show", "Show what runs and how").then([
+        word("service", "What the appliance does").then([service()]),
+        word("ports", "Ports, their links and counters").asks(views::ports),
+        word("segments", "Stretched networks, where they meet ports and sites").asks(views::segments),
+        word("mac-table", "Learned MAC addresses").asks(views::mac_table).with(mac_filters()),
+        word("counters", "All counters, drops by reason").asks(views::counters),
+    ])
+}
+
+fn service() -> Node {
+    word("l2vpn", "The L2 VPN service: tunnels to sites").asks(views::service)
+}
+
+fn mac_filters() -> Vec<Node> {
+    vec![
+        word("segment", "Only of a segment").then([value("NAME", Arg::Segment, "The segment's name")]),
+        word("site", "Only behind a site").then([site_name()]),
+        word("port", "Only behind a port").then([value("NAME", Arg::Port, "The port's name")]),
+        word("mac", "Only this address").then([value("MAC", Arg::Mac, "The address")]),
+    ]
+}

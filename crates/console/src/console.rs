@@ -1,0 +1,537 @@
+//! One console: a conversation with one person or script.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
+use zeroize::Zeroizing;
+
+use crate::commands;
+use crate::editor::{Edited, Editor};
+use crate::filter::{self, Filter};
+use crate::help::{self, Completion};
+use crate::keys::{Key, Keys};
+use crate::printable;
+use crate::telnet::{Input, Side, Telnet, escaped};
+use crate::tree::{Does, Local, Names, Node, Role, View, parse};
+use crate::words;
+
+/// Keys that are typed while a command runs.
+const MAX_AHEAD: usize = 4096;
+
+/// Octets of output after which no more is made before somebody takes them.
+const MAX_OUTPUT: usize = 64 << 10;
+
+/// Wrong passwords after which the connection is closed.
+const MAX_LOGINS: u32 = 3;
+
+/// Lines of a page when the window's size is not known.
+const DEFAULT_ROWS: u16 = 24;
+
+/// How a console begins.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What stands in the prompt.
+    pub name: String,
+    /// Offer the telnet options for single keys and the window's size. Without, whole lines are expected.
+    pub telnet: bool,
+    /// Who it is, when that is known; else there is a login.
+    pub role: Option<Role>,
+}
+
+/// What the console wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Check a user and password, then call [`Console::logged_in`].
+    Login {
+        /// The user's name, as it was typed.
+        user: String,
+        /// The password.
+        password: Zeroizing<String>,
+    },
+    /// Ask the appliance, then call [`Console::answer`], or first [`Console::line`] any number of times.
+    Ask(String),
+    /// Nobody waits for the answer any more.
+    Cancel,
+    /// A command that needs no answer was given, or one that is none: its line and what became of it.
+    Did(String, String),
+    /// Close the connection when all output is sent.
+    Close,
+}
+
+/// One console.
+#[derive(Debug)]
+pub struct Console {
+    settings: Settings,
+    telnet: Telnet,
+    keys: Keys,
+    editor: Editor,
+    state: State,
+    role: Role,
+    logins: u32,
+    rows: Option<u16>,
+    columns: u16,
+    /// `terminal length`: 0 is no pages.
+    length: Option<u16>,
+    ahead: VecDeque<Key>,
+    ended: bool,
+    events: VecDeque<Event>,
+    output: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    User,
+    Password(String),
+    /// The password is being checked.
+    Checking,
+    Ready,
+    /// The appliance is asked.
+    Asked(Shown),
+    /// An answer is being shown from an octet of its text on, with lines of room left on the page.
+    Showing(String, usize, usize),
+    /// A page is full.
+    More(String, usize),
+    Closed,
+}
+
+/// How an answer is to be shown.
+#[derive(Debug)]
+struct Shown {
+    view: View,
+    filters: Vec<Filter>,
+}
+
+impl Console {
+    /// Begins.
+    pub fn new(settings: Settings) -> Self {
+        let mut console = Self {
+            telnet: Telnet::new(Side::Server),
+            keys: Keys::default(),
+            editor: Editor::default(),
+            state: State::Ready,
+            role: settings.role.unwrap_or(Role::Operator),
+            logins: 0,
+            rows: None,
+            columns: 80,
+            length: None,
+            ahead: VecDeque::new(),
+            ended: false,
+            events: VecDeque::new(),
+            output: Vec::new(),
+            settings,
+        };
+        if console.settings.telnet {
+            console.telnet.offer();
+        }
+        if console.settings.role.is_some() {
+            console.ready();
+        } else {
+            console.ask_user();
+        }
+        console
+    }
+
+    /// Takes what was typed.
+    pub fn receive(&mut self, octets: &[u8], names: &dyn Names) {
+        for octet in octets {
+            match self.telnet.receive(*octet) {
+                None => {}
+                Some(Input::Octet(octet)) => {
+                    if let Some(key) = self.keys.receive(octet) {
+                        self.key(key, names);
+                    }
+                }
+                Some(Input::Echo(on)) => {
+                    self.editor.set_raw(on);
+                    if on && matches!(self.state, State::User | State::Ready) {
+                        self.editor.draw();
+                    }
+                }
+                Some(Input::Window(columns, rows)) => {
+                    self.rows = (rows > 0).then_some(rows);
+                    self.columns = if columns > 0 { columns } else { 80 };
+                    self.editor.set_columns(self.columns);
+                }
+                Some(Input::WindowWanted) => {}
+            }
+        }
+        self.typed_ahead(names);
+    }
+
+    /// Nothing more will be typed: the console ends when it has done what was.
+    pub fn end_of_input(&mut self, names: &dyn Names) {
+        self.ended = true;
+        self.typed_ahead(names);
+    }
+
+    /// Whether more input has room. Who reads none as long as it has not, keeps memory bounded.
+    pub fn wants_input(&self) -> bool {
+        self.ahead.len() < MAX_AHEAD && self.output.len() < MAX_OUTPUT
+    }
+
+    /// Whether lines of a stream have room.
+    pub fn wants_lines(&self) -> bool {
+        matches!(self.state, State::Asked(_)) && self.output.len() < MAX_OUTPUT
+    }
+
+    /// Says whether user and password were right: what the user may do, or what to tell.
+    pub fn logged_in(&mut self, result: Result<Role, String>, names: &dyn Names) {
+        if !matches!(self.state, State::Checking) {
+            return;
+        }
+        match result {
+            Ok(role) => {
+                self.role = role;
+                self.ready();
+            }
+            Err(reason) => {
+                self.print(&format!("{}\n", printable(&reason)));
+                self.logins += 1;
+                if self.logins >= MAX_LOGINS {
+                    self.close();
+                } else {
+                    self.ask_user();
+                }
+            }
+        }
+        self.typed_ahead(names);
+    }
+
+    /// A line of the answer, before its end.
+    pub fn line(&mut self, line: &Value) {
+        if let State::Asked(shown) = &self.state {
+            let text = filter::apply(&shown.filters, line, crate::render::views::progress);
+            self.print(&text);
+        }
+    }
+
+    /// The answer, or the end of its lines.
+    pub fn answer(&mut self, answer: Result<&Value, &str>, names: &dyn Names) {
+        let State::Asked(shown) = &self.state else { return };
+        let text = match answer {
+            Ok(Value::Null) => String::new(),
+            Ok(value) => filter::apply(&shown.filters, value, shown.view),
+            Err(error) => error.lines().map(|line| format!("% {}\n", printable(line))).collect(),
+        };
+        self.show(text);
+        self.typed_ahead(names);
+    }
+
+    /// Says something on a line of its own, whatever is being typed.
+    pub fn say(&mut self, text: &str) {
+        self.print(&format!("\r\n{text}\r\n"));
+    }
+
+    /// Ends the conversation from our side.
+    pub fn close(&mut self) {
+        self.state = State::Closed;
+        self.events.push_back(Event::Close);
+    }
+
+    /// What is to be done next.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// What is to be sent. Makes more when this was taken.
+    pub fn take_output(&mut self, names: &dyn Names) -> Vec<u8> {
+        self.pump(names);
+        std::mem::take(&mut self.output)
+    }
+
+    /// What is in the prompt of an admin, and of an operator.
+    fn prompt(&self) -> String {
+        format!("{}{} ", self.settings.name, if self.role == Role::Admin { '#' } else { '>' })
+    }
+
+    fn tree(&self) -> &'static Node {
+        commands::root()
+    }
+
+    fn ask_user(&mut self) {
+        self.state = State::User;
+        self.editor.begin("Login: ", false);
+        self.flush_editor();
+    }
+
+    fn ready(&mut self) {
+        self.state = State::Ready;
+        let prompt = self.prompt();
+        self.editor.begin(&prompt, false);
+        self.flush_editor();
+    }
+
+    fn key(&mut self, key: Key, names: &dyn Names) {
+        match &self.state {
+            State::Closed => {}
+            State::Asked(_) if key == Key::Control('c') => {
+                self.events.push_back(Event::Cancel);
+                self.ahead.clear();
+                self.print("^C\n");
+                self.ready();
+            }
+            State::Showing(..) if key == Key::Control('c') => {
+                self.ahead.clear();
+                self.print("^C\n");
+                self.ready();
+            }
+            State::More(..) => self.more(key),
+            State::Asked(_) | State::Checking | State::Showing(..) => {
+                if self.ahead.len() < 2 * MAX_AHEAD {
+                    self.ahead.push_back(key);
+                }
+            }
+            State::User | State::Password(_) | State::Ready => self.edit(key, names),
+        }
+    }
+
+    fn edit(&mut self, key: Key, names: &dyn Names) {
+        let edited = self.editor.key(key);
+        self.flush_editor();
+        match edited {
+            Edited::Nothing => {}
+            Edited::Line(line) => self.entered(line, names),
+            Edited::TooLong => {
+                self.print("% the line is too long\n");
+                self.begin_again();
+            }
+            Edited::Interrupt => self.begin_again(),
+            Edited::EndOfInput => {
+                self.print("\n");
+                self.close();
+            }
+            Edited::LeaveMode => {}
+            Edited::Complete if matches!(self.state, State::Ready) => {
+                let line = self.editor.before_cursor();
+                match help::complete(self.tree(), self.role, &line, names) {
+                    Completion::Line(line) => self.editor.replace_before_cursor(&line),
+                    Completion::Several(ways) => self.list("", &ways),
+                    Completion::Nothing => {}
+                }
+                self.flush_editor();
+            }
+            Edited::Help if matches!(self.state, State::Ready) => {
+                let line = self.editor.before_cursor();
+                self.help(&line, "?", names);
+                self.flush_editor();
+            }
+            Edited::Help => {
+                self.editor.key(Key::Control('v'));
+                self.editor.key(Key::Char('?'));
+                self.flush_editor();
+            }
+            Edited::Complete => {}
+        }
+    }
+
+    /// A prompt for the same thing once more.
+    fn begin_again(&mut self) {
+        match self.state {
+            State::Ready => self.ready(),
+            _ => self.ask_user(),
+        }
+    }
+
+    fn entered(&mut self, line: String, names: &dyn Names) {
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::User if line.trim().is_empty() => self.ask_user(),
+            State::User => {
+                self.state = State::Password(line.trim().into());
+                self.editor.begin("Password: ", true);
+                self.flush_editor();
+            }
+            State::Password(user) => {
+                self.state = State::Checking;
+                self.events.push_back(Event::Login { user, password: Zeroizing::new(line) });
+            }
+            _ => self.command(line.trim(), names),
+        }
+    }
+
+    fn command(&mut self, line: &str, names: &dyn Names) {
+        if line.is_empty() || line.starts_with(['!', '#']) {
+            return self.ready();
+        }
+        if let Some(before) = line.strip_suffix('?').filter(|_| !self.editor.is_raw()) {
+            self.help(before, "", names);
+            return self.ready();
+        }
+        if let Err(wrong) = self.run(line) {
+            let wrong = printable(&wrong);
+            self.events.push_back(Event::Did(line.into(), wrong.clone()));
+            self.print(&format!("% {wrong}\n"));
+            self.ready();
+        }
+    }
+
+    fn run(&mut self, line: &str) -> Result<(), String> {
+        let parts = words::parts(line);
+        let filters = filter::parse(&parts[1..])?;
+        let words = words::split(parts[0]);
+        let command = parse(self.tree(), &words, self.role).map_err(|wrong| wrong.to_string())?;
+        match *command.does {
+            Does::Ask(view) => {
+                self.state = State::Asked(Shown { view, filters });
+                self.events.push_back(Event::Ask(words::join(&command.words)));
+            }
+            Does::Local(local) => {
+                self.events.push_back(Event::Did(words::join(&command.words), "done".into()));
+                self.local(local, &command.words, &filters);
+            }
+        }
+        Ok(())
+    }
+
+    fn local(&mut self, local: Local, words: &[String], filters: &[Filter]) {
+        let text = match local {
+            Local::Exit => return self.close(),
+            Local::Help => HELP.into(),
+            Local::History => {
+                let mut history: String =
+                    self.editor.history().iter().map(|line| printable(line) + "\n").collect();
+                if !filters.is_empty() {
+                    let lines = Value::from(history);
+                    history = filter::apply(filters, &lines, |lines| lines.as_str().unwrap_or("").into());
+                }
+                history
+            }
+            Local::TerminalLength => {
+                self.length = words.last().and_then(|number| number.parse().ok());
+                String::new()
+            }
+        };
+        self.show(text);
+    }
+
+    fn help(&mut self, line: &str, mark: &str, names: &dyn Names) {
+        match help::help(self.tree(), self.role, line, names) {
+            Ok(ways) if ways.is_empty() => {
+                self.list(mark, &[("% nothing can stand here".into(), String::new())])
+            }
+            Ok(ways) => self.list(mark, &ways),
+            Err(wrong) => self.list(mark, &[(format!("% {}", printable(&wrong)), String::new())]),
+        }
+    }
+
+    /// Lists words below the line that is being typed, and shows that again.
+    fn list(&mut self, mark: &str, ways: &[(String, String)]) {
+        if self.editor.is_raw() {
+            self.print(&format!("{mark}\n"));
+        }
+        let width = ways.iter().map(|(word, _)| word.width()).max().unwrap_or(0).min(30);
+        let lines: String = ways
+            .iter()
+            .map(|(word, help)| {
+                let pad = " ".repeat(width.saturating_sub(word.width()));
+                format!("  {}{pad}  {help}", printable(word)).trim_end().to_owned() + "\n"
+            })
+            .collect();
+        self.print(&lines);
+        if self.editor.is_raw() {
+            self.editor.draw();
+        }
+    }
+
+    fn show(&mut self, text: String) {
+        let room = self.page();
+        self.state = State::Showing(text, 0, room);
+    }
+
+    /// Lines of a page.
+    fn page(&self) -> usize {
+        let rows = self.length.or(self.rows).unwrap_or(DEFAULT_ROWS);
+        match (self.editor.is_raw(), rows) {
+            (false, _) | (_, 0) => usize::MAX,
+            (true, rows) => usize::from(rows.max(3)) - 1,
+        }
+    }
+
+    /// Writes of the answer what fits the page and the output.
+    fn pump(&mut self, names: &dyn Names) {
+        while self.output.len() < MAX_OUTPUT {
+            let State::Showing(text, at, room) = &mut self.state else { break };
+            let Some(line) = text[*at..].split_inclusive('\n').next().map(str::to_owned) else {
+                self.ready();
+                self.typed_ahead(names);
+                continue;
+            };
+            // A line that is wider than the window takes several of its rows.
+            let rows = line.trim_end().width().div_ceil(usize::from(self.columns)).max(1);
+            if *room == 0 {
+                let (text, at) = (std::mem::take(text), *at);
+                self.state = State::More(text, at);
+                self.print("--More--");
+                break;
+            }
+            *room = room.saturating_sub(rows);
+            *at += line.len();
+            self.print(&line);
+        }
+    }
+
+    fn more(&mut self, key: Key) {
+        let State::More(text, at) = &mut self.state else { return };
+        let (text, at) = (std::mem::take(text), *at);
+        let room = match key {
+            Key::Char(' ' | 'f') => self.page(),
+            Key::Enter | Key::Down | Key::Char('j') => 1,
+            Key::Char('q' | 'Q') | Key::Control('c') => {
+                self.print("\r\x1b[K");
+                return self.ready();
+            }
+            _ => {
+                self.state = State::More(text, at);
+                return;
+            }
+        };
+        self.print("\r\x1b[K");
+        self.state = State::Showing(text, at, room);
+    }
+
+    fn typed_ahead(&mut self, names: &dyn Names) {
+        while matches!(self.state, State::Ready | State::User | State::Password(_)) {
+            let Some(key) = self.ahead.pop_front() else {
+                if self.ended {
+                    // What stands in the last line without its end is a command all the same.
+                    if matches!(self.state, State::Ready) && !self.editor.before_cursor().is_empty() {
+                        self.edit(Key::Enter, names);
+                        continue;
+                    }
+                    self.close();
+                }
+                return;
+            };
+            self.edit(key, names);
+        }
+    }
+
+    fn flush_editor(&mut self) {
+        let text = self.editor.take_output();
+        self.print(&text);
+        let options = self.telnet.take_output();
+        self.output.extend(options);
+    }
+
+    fn print(&mut self, text: &str) {
+        let options = self.telnet.take_output();
+        self.output.extend(options);
+        let mut last = 0;
+        for octet in text.bytes() {
+            if octet == b'\n' && last != b'\r' {
+                self.output.push(b'\r');
+            }
+            self.output.extend(escaped(octet));
+            last = octet;
+        }
+    }
+}
+
+const HELP: &str = "\
+?  shows what may follow, at every point; the tab key completes; words may be abbreviated.
+A name with blanks stands in double quotes.
+| include X, exclude X, begin X keep lines; | count counts them; | json shows the answer as JSON.
+Keys: arrows, Home, End, ^A ^E begin and end of the line; ^W word, ^U and ^K line away; ^Y back again;
+^P ^N lines before and after; ^L clear the window; ^C leave it; ^D end. ^V takes the next key as it is.
+Long answers come in pages: space next page, Enter next line, q no more. terminal length 0 turns pages off.
+";

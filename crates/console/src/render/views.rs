@@ -1,0 +1,339 @@
+//! One view for each kind of answer.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::{Column, any, duration, label, lines, table, text};
+use crate::tree::View;
+
+/// All of them.
+pub const ALL: &[View] = &[
+    any,
+    super::done,
+    lines,
+    service,
+    bridge,
+    conversion_table,
+    trunk_table,
+    site,
+    statistics,
+    ports,
+    queues,
+    segments,
+    mac_table,
+    sessions,
+    counters,
+    drops,
+    workers,
+    log,
+    consoles,
+    version,
+    progress,
+];
+
+const SITES: &[Column<'_>] = &[
+    Column("INDEX", "index"),
+    Column("SITE", "site"),
+    Column("STATE", "state"),
+    Column("INTERFACE", "interface"),
+    Column("ESTABLISHED", "established"),
+    Column("CIPHER", "cipher"),
+    Column("PEER", "peer"),
+    Column("TRANSPORT", "transport"),
+    Column("RTT ms", "round_trip_ms"),
+    Column("SEGMENTS", "segments"),
+];
+
+/// `show service l2vpn`.
+pub fn service(answer: &Value) -> String {
+    let mut out = format!(
+        "L2 VPN service is {}, type {}, up for {}\n\n",
+        if answer["running"] == Value::Bool(false) { "not running" } else { "running" },
+        text(&answer["mode"]),
+        duration(answer["uptime_s"].as_f64().unwrap_or(0.0))
+    );
+    out += &table(&answer["sites"], SITES);
+    for site in rows(&answer["sites"]) {
+        out += &failure(site);
+    }
+    out
+}
+
+/// `show service l2vpn site NAME`: all there is.
+pub fn site(answer: &Value) -> String {
+    any(answer)
+}
+
+/// `show service l2vpn bridge`.
+pub fn bridge(answer: &Value) -> String {
+    let interfaces = table(
+        &answer["interfaces"],
+        &[
+            Column("INTERFACE", "interface"),
+            Column("ATTACHMENT", "attachment"),
+            Column("TUNNEL ID", "tunnel_id"),
+            Column("SEGMENT", "segment"),
+        ],
+    );
+    let macs = table(
+        &answer["macs"],
+        &[
+            Column("PORT", "port"),
+            Column("MAC ADDR", "mac"),
+            Column("IS LOCAL", "is_local"),
+            Column("TUNNEL ID", "tunnel_id"),
+            Column("AGEING TIMER", "ageing_s"),
+        ],
+    );
+    format!("{interfaces}\nList of learned MAC addresses\n{macs}{}", cut(answer, "macs"))
+}
+
+/// `show service l2vpn conversion-table`.
+pub fn conversion_table(answer: &Value) -> String {
+    table(
+        &answer["rows"],
+        &[
+            Column("TunnelId", "tunnel_id"),
+            Column("VLAN/VNI", "id"),
+            Column("Type", "type"),
+            Column("Port", "port"),
+            Column("Segment", "segment"),
+        ],
+    )
+}
+
+/// `show service l2vpn trunk-table`.
+pub fn trunk_table(answer: &Value) -> String {
+    table(
+        &answer["rows"],
+        &[
+            Column("TRUNK", "port"),
+            Column("SUB-INTERFACE", "segment"),
+            Column("TUNNEL ID", "tunnel_id"),
+            Column("ATTACHMENT", "attachment"),
+            Column("MTU", "mtu"),
+            Column("ENABLED", "enabled"),
+        ],
+    )
+}
+
+/// `show service l2vpn statistics`.
+pub fn statistics(answer: &Value) -> String {
+    any(answer)
+}
+
+/// `show ports`.
+pub fn ports(answer: &Value) -> String {
+    table(
+        &answer["ports"],
+        &[
+            Column("PORT", "port"),
+            Column("ROLE", "role"),
+            Column("LINK", "link"),
+            Column("MBPS", "mbps"),
+            Column("MTU", "mtu"),
+            Column("MAC ADDR", "mac"),
+            Column("RX FRAMES", "rx_frames"),
+            Column("RX OCTETS", "rx_octets"),
+            Column("TX FRAMES", "tx_frames"),
+            Column("TX OCTETS", "tx_octets"),
+            Column("MISSED", "missed"),
+            Column("NO BUFFER", "no_buffer"),
+        ],
+    )
+}
+
+/// `show queues`.
+pub fn queues(answer: &Value) -> String {
+    any(&answer["queues"])
+}
+
+/// `show segments`.
+pub fn segments(answer: &Value) -> String {
+    table(
+        &answer["segments"],
+        &[
+            Column("SEGMENT", "segment"),
+            Column("TUNNEL ID", "tunnel_id"),
+            Column("MTU", "mtu"),
+            Column("ENABLED", "enabled"),
+            Column("ATTACHMENTS", "attachments"),
+            Column("SITES", "sites"),
+            Column("GATEWAY", "gateway.interface"),
+            Column("LAN FRAMES", "from_lan.frames"),
+            Column("TUNNEL FRAMES", "from_tunnel.frames"),
+            Column("BUM LAN", "from_lan.bum"),
+            Column("BUM TUNNEL", "from_tunnel.bum"),
+        ],
+    )
+}
+
+/// `show mac-table`.
+pub fn mac_table(answer: &Value) -> String {
+    let mut out = table(
+        &answer["entries"],
+        &[
+            Column("SEGMENT", "segment"),
+            Column("MAC ADDR", "mac"),
+            Column("WHERE", "where"),
+            Column("AGE", "age_s"),
+            Column("PINNED", "pinned"),
+        ],
+    );
+    let count = rows(&answer["entries"]).count();
+    let found = answer["found"].as_u64().unwrap_or(count as u64);
+    let _ = writeln!(out, "{count} of {found} addresses, room for {}", text(&answer["max_macs"]));
+    out
+}
+
+/// `show sessions`.
+pub fn sessions(answer: &Value) -> String {
+    let mut out = table(
+        &answer["sessions"],
+        &[
+            Column("SITE", "site"),
+            Column("STATE", "state"),
+            Column("PEER", "peer"),
+            Column("TRANSPORT", "transport"),
+            Column("PATH MTU", "path_mtu"),
+            Column("RTT ms", "round_trip_ms"),
+            Column("LOSS %", "loss_percent"),
+            Column("UP", "up_s"),
+            Column("KEYS AGE", "keys_age_s"),
+            Column("RENEWALS", "renewals"),
+            Column("LANES", "lanes"),
+            Column("TX FRAMES", "tx_frames"),
+            Column("RX FRAMES", "rx_frames"),
+        ],
+    );
+    for session in rows(&answer["sessions"]) {
+        out += &failure(session);
+    }
+    out
+}
+
+/// `show counters`: every counter that is not zero, with rates where they are known.
+pub fn counters(answer: &Value) -> String {
+    let mut out = String::new();
+    if let Some(window) = answer["window_s"].as_f64() {
+        let _ = writeln!(out, "per second over the last {}\n", duration(window));
+    }
+    for group in ["ports", "sessions"] {
+        for (name, fields) in answer[group].as_object().into_iter().flatten() {
+            let rates = &answer["rates"][group][name];
+            let field = |(key, value): (&String, &Value)| match rates[key].as_f64() {
+                Some(rate) => format!("{} {} ({rate:.1}/s)", label(key), text(value)),
+                None => format!("{} {}", label(key), text(value)),
+            };
+            let shown: Vec<String> = fields.as_object().into_iter().flatten().map(field).collect();
+            let _ = writeln!(out, "{} {}: {}", group.trim_end_matches('s'), label(name), shown.join(", "));
+        }
+    }
+    out + "\ndropped:\n" + &dropped(answer)
+}
+
+/// `show drops`.
+pub fn drops(answer: &Value) -> String {
+    let mut out = dropped(answer);
+    for (reason, last) in answer["last"].as_object().into_iter().flatten() {
+        let _ = writeln!(out, "\nlast {}:\n{}", label(reason), any(last));
+    }
+    out
+}
+
+/// `show workers`.
+pub fn workers(answer: &Value) -> String {
+    table(
+        &answer["workers"],
+        &[
+            Column("WORKER", "worker"),
+            Column("CORE", "core"),
+            Column("FRAMES/s", "frames_per_s"),
+            Column("IDLE %", "idle_percent"),
+            Column("BURST", "burst"),
+            Column("CLK/FRAME", "clk_per_frame"),
+            Column("FRAMES", "frames"),
+            Column("POLLS", "polls"),
+            Column("BUSY POLLS", "busy_polls"),
+            Column("SLEEPS", "sleeps"),
+        ],
+    )
+}
+
+/// `show log`.
+pub fn log(answer: &Value) -> String {
+    rows(&answer["lines"]).map(|line| log_line(line) + "\n").collect()
+}
+
+/// `show consoles`.
+pub fn consoles(answer: &Value) -> String {
+    table(
+        &answer["consoles"],
+        &[
+            Column("USER", "user"),
+            Column("FROM", "from"),
+            Column("ROLE", "role"),
+            Column("CONNECTED", "connected_s"),
+            Column("IDLE", "idle_s"),
+            Column("LAST COMMAND", "last"),
+        ],
+    )
+}
+
+/// `show version`.
+pub fn version(answer: &Value) -> String {
+    any(answer)
+}
+
+/// A line of a command that reports as it goes.
+pub fn progress(line: &Value) -> String {
+    match line {
+        Value::String(text) => crate::printable(text) + "\n",
+        Value::Object(fields) if fields.contains_key("text") => lines(line),
+        Value::Object(fields) if fields.contains_key("message") => log_line(line) + "\n",
+        other => any(other),
+    }
+}
+
+fn rows(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn failure(site: &Value) -> String {
+    let Some(reason) = site["last_failure"].as_str() else { return String::new() };
+    let ago = duration(site["last_failure_s"].as_f64().unwrap_or(0.0));
+    format!("\n{}: last failure {ago} ago: {}\n", text(&site["site"]), crate::printable(reason))
+}
+
+fn cut(answer: &Value, list: &str) -> String {
+    let (count, found) = (rows(&answer[list]).count() as u64, answer["found"].as_u64());
+    found.filter(|found| *found > count).map_or_else(String::new, |found| format!("{count} of {found}\n"))
+}
+
+/// Every reason that has dropped something, with its rate and what it means.
+fn dropped(answer: &Value) -> String {
+    let mut out = String::new();
+    for (name, value) in answer["drops"].as_object().into_iter().flatten() {
+        if value.as_u64() != Some(0) {
+            let rate = answer["rates"]["drops"][name].as_f64();
+            let rate = rate.map_or_else(String::new, |rate| format!("{rate:>10.1}/s"));
+            let help = text(&answer["drops_help"][name]);
+            let _ = writeln!(out, "  {:<24} {:>12}{rate}  {help}", label_of_reason(name), text(value));
+        }
+    }
+    if out.is_empty() { "  nothing\n".into() } else { out }
+}
+
+fn label_of_reason(name: &str) -> String {
+    crate::printable(name)
+}
+
+fn log_line(line: &Value) -> String {
+    format!(
+        "{} {:>5} {}",
+        text(&line["time"]),
+        text(&line["level"]),
+        crate::printable(line["message"].as_str().unwrap_or(""))
+    )
+}

@@ -1,0 +1,231 @@
+//! Whole conversations.
+#![allow(missing_docs)]
+
+use console::tree::{Arg, Names, Role};
+use console::{Console, Event, Settings};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+struct Known;
+impl Names for Known {
+    fn names(&self, kind: Arg) -> Vec<String> {
+        if kind == Arg::Segment { vec!["servers".into(), "voice".into()] } else { Vec::new() }
+    }
+}
+
+/// A console, and what came out of it.
+struct Talk {
+    console: Console,
+    events: Vec<Event>,
+    shown: String,
+}
+
+impl Talk {
+    fn new(telnet: bool, role: Option<Role>) -> Self {
+        let console = Console::new(Settings { name: "hub".into(), telnet, role });
+        let mut talk = Self { console, events: Vec::new(), shown: String::new() };
+        if telnet {
+            // DO ECHO, DO SGA, WILL NAWS, 80 columns and 10 rows.
+            talk.send(&[255, 253, 1, 255, 253, 3, 255, 251, 31, 255, 250, 31, 0, 80, 0, 10, 255, 240]);
+        }
+        talk.shown();
+        talk
+    }
+
+    fn send(&mut self, octets: &[u8]) {
+        self.console.receive(octets, &Known);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let out = self.console.take_output(&Known);
+            self.shown += &String::from_utf8_lossy(&out);
+            let before = self.events.len();
+            self.events.extend(std::iter::from_fn(|| self.console.poll_event()));
+            if out.is_empty() && self.events.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn shown(&mut self) -> String {
+        self.settle();
+        std::mem::take(&mut self.shown).replace('\r', "")
+    }
+
+    fn asked(&mut self) -> Option<String> {
+        self.settle();
+        match self.events.pop() {
+            Some(Event::Ask(line)) => Some(line),
+            other => {
+                self.events.extend(other);
+                None
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: Result<&Value, &str>) {
+        self.console.answer(answer, &Known);
+        self.settle();
+    }
+}
+
+fn ports(count: usize) -> Value {
+    json!({ "ports": (0..count).map(|at| json!({ "port": format!("p{at}"), "link": "up" })).collect::<Vec<_>>() })
+}
+
+#[test]
+fn a_command_is_asked_in_full_and_its_answer_laid_out() {
+    let mut talk = Talk::new(false, Some(Role::Admin));
+    talk.send(b"sh po\n");
+    assert_eq!(talk.asked().as_deref(), Some("show ports"));
+    talk.answer(Ok(&ports(1)));
+    let shown = talk.shown();
+    assert!(shown.contains("PORT  LINK\np0    up\n") && shown.ends_with("hub# "), "{shown}");
+}
+
+#[test]
+fn filters_errors_and_comments() {
+    let mut talk = Talk::new(false, Some(Role::Admin));
+    talk.send(b"show ports | include p1 | count\n");
+    talk.asked().expect("asked");
+    talk.answer(Ok(&ports(20)));
+    assert!(talk.shown().contains("11 lines"));
+    talk.send(b"! a comment\nshow nothing\n");
+    assert!(talk.shown().contains("% unknown \"nothing\"; here: "));
+    assert!(matches!(talk.events.pop(), Some(Event::Did(line, _)) if line == "show nothing"));
+    talk.send(b"show ports\n");
+    talk.asked().expect("asked");
+    talk.answer(Err("no \x1b[2J"));
+    assert!(talk.shown().contains("% no \\u{1b}[2J\n"));
+}
+
+#[test]
+fn long_answers_come_in_pages() {
+    let mut talk = Talk::new(true, Some(Role::Operator));
+    talk.send(b"show ports\r\n");
+    talk.asked().expect("asked");
+    talk.shown();
+    talk.answer(Ok(&ports(30)));
+    let page = talk.shown();
+    assert!(page.ends_with("p7    up\n--More--"), "{page}");
+    talk.send(b"x\r\n");
+    assert!(talk.shown().ends_with("p8    up\n--More--"), "one line");
+    talk.send(b" ");
+    assert!(talk.shown().ends_with("p17   up\n--More--"), "one page");
+    talk.send(b"q");
+    assert!(talk.shown().ends_with("hub> "));
+    talk.send(b"terminal length 0\rshow ports\r");
+    talk.asked().expect("asked");
+    talk.answer(Ok(&ports(30)));
+    assert!(talk.shown().contains("p29"), "no pages");
+}
+
+#[test]
+fn the_question_mark_and_the_tab_key() {
+    let mut talk = Talk::new(true, Some(Role::Operator));
+    talk.send(b"show mac-table segment ?");
+    let help = talk.shown();
+    assert!(
+        help.contains("<NAME>")
+            && help.contains("voice")
+            && help.ends_with("hub> show mac-table segment \x1b[K")
+    );
+    talk.send(b"vo\t\r");
+    assert_eq!(talk.asked().as_deref(), Some("show mac-table segment voice"));
+    let mut talk = Talk::new(false, Some(Role::Operator));
+    talk.send(b"show ?\n");
+    assert!(talk.shown().contains("mac-table"), "in whole lines too");
+}
+
+#[test]
+fn what_is_typed_ahead_waits_and_control_c_ends_waiting() {
+    let mut talk = Talk::new(true, Some(Role::Operator));
+    talk.send(b"show ports\rshow segments\r");
+    assert_eq!(talk.asked().as_deref(), Some("show ports"));
+    talk.answer(Ok(&ports(1)));
+    assert_eq!(talk.asked().as_deref(), Some("show segments"));
+    talk.send(b"\x03");
+    assert_eq!(talk.events.pop(), Some(Event::Cancel));
+    talk.answer(Ok(&ports(5)));
+    assert!(!talk.shown().contains("p4"), "nobody waits for it any more");
+}
+
+#[test]
+fn a_script_ends_when_it_is_done() {
+    let mut talk = Talk::new(false, Some(Role::Operator));
+    talk.send(b"show ports\nshow segments");
+    talk.console.end_of_input(&Known);
+    talk.asked().expect("asked");
+    talk.answer(Ok(&ports(1)));
+    assert_eq!(talk.asked().as_deref(), Some("show segments"), "without the last newline");
+    talk.answer(Ok(&ports(1)));
+    assert_eq!(talk.events.pop(), Some(Event::Close));
+}
+
+#[test]
+fn three_wrong_passwords_are_enough() {
+    let mut talk = Talk::new(true, None);
+    for turn in 0..3 {
+        talk.send(b"alice\r");
+        talk.send(b"guess?\t\r");
+        let Some(Event::Login { user, password }) = talk.events.pop() else { panic!("turn {turn}") };
+        assert_eq!((user.as_str(), password.as_str()), ("alice", "guess?"));
+        assert!(!talk.shown().contains("guess"));
+        talk.console.logged_in(Err("wrong".into()), &Known);
+    }
+    talk.settle();
+    assert_eq!(talk.events.pop(), Some(Event::Close));
+    let mut talk = Talk::new(true, None);
+    talk.send(b"alice\rright\rshow ports\r");
+    assert!(matches!(talk.events.pop(), Some(Event::Login { .. })));
+    talk.console.logged_in(Ok(Role::Operator), &Known);
+    assert_eq!(talk.asked().as_deref(), Some("show ports"));
+}
+
+#[test]
+fn lines_of_a_stream_come_one_by_one() {
+    let mut talk = Talk::new(true, Some(Role::Operator));
+    talk.send(b"show ports | exclude two\r");
+    talk.asked().expect("asked");
+    talk.shown();
+    talk.console.line(&json!({ "text": "one" }));
+    talk.console.line(&json!({ "text": "two" }));
+    assert_eq!(talk.shown(), "one\n");
+    talk.answer(Ok(&Value::Null));
+    assert!(talk.shown().ends_with("hub> "));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever comes: memory stays bounded as long as the host stops reading when told, and nothing fails.
+    #[test]
+    fn garbage_is_bounded(
+        chunks in prop::collection::vec(prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..300),
+            Just(vec![b'x'; 5000]),
+            Just(b"show ports | count\r".to_vec()),
+            Just(b"\xff\xfa\x1f".to_vec()),
+            Just(b"?\t\x10\x0e".to_vec()),
+            "[ -~]{0,40}\r".prop_map(String::into_bytes),
+        ], 0..40),
+        telnet in any::<bool>(),
+    ) {
+        let mut talk = Talk::new(telnet, Some(Role::Admin));
+        for chunk in chunks {
+            for part in chunk.chunks(512).filter(|_| true) {
+                if talk.console.wants_input() {
+                    talk.send(part);
+                }
+                prop_assert!(talk.shown.len() < 4 << 20);
+            }
+            if talk.asked().is_some() {
+                talk.answer(Ok(&ports(3)));
+            }
+            talk.events.clear();
+            talk.shown.clear();
+        }
+    }
+}
