@@ -1,7 +1,8 @@
 //! The admin console without IO: octets and answers go in, octets and questions come out.
 //!
 //! [`Console`] is one conversation. [`tree`] is the language of commands, [`commands`] all there are; help, completion and documents
-//! come from them. [`render`] lays answers out for people, for `causeway show` too.
+//! come from them. [`render`] lays answers out for people, for `causeway show` too;
+//! [`top`] is the live view.
 #![forbid(unsafe_code)]
 
 pub mod commands;
@@ -13,6 +14,7 @@ mod keys;
 mod printable;
 pub mod render;
 pub mod telnet;
+pub mod top;
 pub mod tree;
 pub mod words;
 
