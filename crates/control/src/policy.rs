@@ -7,7 +7,6 @@ use bridge::{
     StormLimits,
 };
 use pipeline::tables::SessionEntry;
-use session::SessionView;
 use wire::ethernet;
 use wire::mac::{MacAddr, MacBits};
 
@@ -22,11 +21,10 @@ pub(crate) struct Of<'a> {
     pub(crate) index: SegmentIndex,
     pub(crate) config: &'a config::Segment,
     pub(crate) attachments: &'a [AttachmentIndex],
-    /// The sessions that join it.
-    pub(crate) joined: &'a [SessionIndex],
+    /// The sessions that join it, with the MTU that both ends have for it.
+    pub(crate) joined: &'a [(SessionIndex, u16)],
     /// All sessions, by number.
     pub(crate) sessions: &'a [Option<SessionEntry>],
-    pub(crate) views: &'a [Option<SessionView>],
     /// The gateway's MAC address.
     pub(crate) gateway: Option<MacAddr>,
     pub(crate) guard: &'a Guard,
@@ -55,15 +53,13 @@ fn clamp(of: &Of<'_>) -> u16 {
     if !of.config.mss_clamp {
         return 0;
     }
-    let joined = |at: &SessionIndex| {
-        let at = usize::from(at.0);
-        let theirs =
-            of.views.get(at)?.as_ref()?.segments.iter().find(|(id, _)| *id == of.config.tunnel_id)?.1;
-        let paths = of.sessions.get(at)?.as_ref()?.paths.iter().filter_map(|path| path.path.as_ref());
+    let joined = |(at, both): &(SessionIndex, u16)| {
+        let paths =
+            of.sessions.get(usize::from(at.0))?.as_ref()?.paths.iter().filter_map(|path| path.path.as_ref());
         let around = record::OVERHEAD as u16 + BLOCK_HEADER + ethernet::HEADER_LEN as u16;
         let room = paths.map(|path| path.max_record).min()?.saturating_sub(around);
         // Jumbo frames are worth more than records with one frame each.
-        Some(if of.config.mtu.min(theirs) > 2 * room { theirs } else { theirs.min(room) })
+        Some(if *both > 2 * room { *both } else { room.min(*both) })
     };
     of.joined.iter().filter_map(joined).fold(of.config.mtu, u16::min)
 }
@@ -76,7 +72,8 @@ fn storm(of: &Of<'_>) -> Option<Arc<StormControl>> {
         unknown_unicast: config.unknown_unicast,
     };
     let attachments = of.attachments.iter().copied().map(Endpoint::Attachment);
-    let sides: Vec<Endpoint> = attachments.chain(of.joined.iter().copied().map(Endpoint::Session)).collect();
+    let sides: Vec<Endpoint> =
+        attachments.chain(of.joined.iter().map(|(session, _)| Endpoint::Session(*session))).collect();
     // The same budgets, if nothing about them has changed.
     let old = of.old.and_then(|policy| policy.storm.as_ref()).filter(|old| old.is_for(limits, &sides));
     Some(old.cloned().unwrap_or_else(|| Arc::new(StormControl::new(limits, sides))))

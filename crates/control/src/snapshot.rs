@@ -141,27 +141,27 @@ impl Source<'_> {
 
     /// By number. A gap has no attachments and no sessions.
     fn segments(&self, attachments: &[AttachmentEntry], sessions: &[Option<SessionEntry>]) -> Vec<Segment> {
-        let places = (0..).map(SegmentIndex).zip(self.layout.segment_places());
-        let segment = |(index, segment): (SegmentIndex, Option<&config::Segment>)| {
+        let members = self.members();
+        let mut attached = vec![Vec::new(); self.layout.segment_places().count()];
+        for (index, entry) in (0..).map(AttachmentIndex).zip(attachments) {
+            if entry.state == AttachmentState::Forwarding && entry.port != NO_PORT {
+                if let Some(of_segment) = attached.get_mut(usize::from(entry.segment.0)) {
+                    of_segment.push(index);
+                }
+            }
+        }
+        let places = (0..).map(SegmentIndex).zip(self.layout.segment_places()).zip(attached);
+        let segment = |((index, segment), attached): ((SegmentIndex, Option<&config::Segment>), Vec<_>)| {
             let Some(config) = segment.filter(|segment| segment.enabled) else {
                 return gone(segment);
             };
-            let joined = (0..).map(SessionIndex).zip(&self.sessions).filter(|(_, view)| {
-                view.as_ref()
-                    .is_some_and(|view| view.segments.iter().any(|(tunnel, _)| *tunnel == config.tunnel_id))
-            });
-            let joined: Vec<SessionIndex> = joined.map(|(at, _)| at).collect();
-            let own = (0..).map(AttachmentIndex).zip(attachments).filter(|(_, entry)| {
-                entry.segment == index && entry.state == AttachmentState::Forwarding && entry.port != NO_PORT
-            });
-            let attached: Vec<AttachmentIndex> = own.map(|(at, _)| at).collect();
+            let joined = members.get(&config.tunnel_id).map_or(&[][..], Vec::as_slice);
             let policy = policy::build(&policy::Of {
                 index,
                 config,
                 attachments: &attached,
-                joined: &joined,
+                joined,
                 sessions,
-                views: &self.sessions,
                 gateway: self
                     .gateways
                     .iter()
@@ -176,12 +176,23 @@ impl Source<'_> {
                 tunnel_id: config.tunnel_id,
                 mtu: config.mtu,
                 attachments: attached,
-                sessions: joined,
+                sessions: joined.iter().map(|(session, _)| *session).collect(),
                 spoke_to_spoke: config.spoke_to_spoke,
                 policy,
             }
         };
         places.map(segment).collect()
+    }
+
+    /// The sessions that join each tunnel ID, with the MTU that both ends have for it.
+    fn members(&self) -> HashMap<TunnelId, Vec<(SessionIndex, u16)>> {
+        let mut members: HashMap<TunnelId, Vec<(SessionIndex, u16)>> = HashMap::new();
+        for (session, view) in (0..).map(SessionIndex).zip(&self.sessions) {
+            for (tunnel, mtu) in view.iter().flat_map(|view| &view.segments) {
+                members.entry(*tunnel).or_default().push((session, *mtu));
+            }
+        }
+        members
     }
 
     /// First the ports that were there at the start, then the gateways'.
