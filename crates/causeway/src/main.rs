@@ -5,17 +5,22 @@
 
 mod cert;
 mod gateways;
+mod join;
 mod logging;
 mod passwd;
 mod ports;
 mod run;
 mod show;
+mod site;
 mod start;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// Where commands look for the configuration if they are not told.
+const DEFAULT_CONFIG: &str = "/etc/causeway/causeway.toml";
 
 /// An L2 VPN appliance: stretches VLANs and VXLANs between sites over an encrypted tunnel.
 #[derive(Parser)]
@@ -39,9 +44,14 @@ enum Command {
         #[arg(short, long)]
         config: PathBuf,
     },
-    /// Make certificates, and show how a client pins them.
+    /// Make, import, explain and verify certificates.
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Add, list, change and remove the sites of a server's configuration.
+    #[command(subcommand)]
+    Site(site::Command),
+    /// Write a client's configuration from the token that `causeway site add` printed on the server.
+    Join(join::Join),
     /// Read a password and print its verifier, for [[server.site]] verifier = "...".
     Passwd,
     /// Put the changed configuration in force on the running appliance, as SIGHUP does. What did not change goes on undisturbed.
@@ -89,6 +99,8 @@ fn main() -> ExitCode {
         Command::Cert(command) => cert::run(&command),
         Command::Reload { socket } => show::reload(&socket),
         Command::Clear { words, socket } => show::clear(&words, &socket),
+        Command::Site(command) => site::run(&command),
+        Command::Join(join) => join.run(),
         Command::Passwd => passwd::run(),
         Command::Show { words, json, socket } => show::run(&words, json, &socket),
     };

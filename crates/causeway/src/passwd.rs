@@ -10,6 +10,12 @@ use zeroize::Zeroizing;
 use crate::Failure;
 
 pub(crate) fn run() -> Result<(), Failure> {
+    println!("{}", Verifier::new(&read()?, &mut OsRandom::new())?);
+    Ok(())
+}
+
+/// Reads a password: twice from a terminal, else one line.
+pub(crate) fn read() -> Result<Zeroizing<String>, Failure> {
     let password = if stdin().is_terminal() {
         let first = ask("Password: ")?;
         if *first != *ask("Again: ")? {
@@ -22,8 +28,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     if password.is_empty() {
         return Err(Failure("the password is empty".into()));
     }
-    println!("{}", Verifier::new(&password, &mut OsRandom::new())?);
-    Ok(())
+    Ok(password)
 }
 
 /// Asks on the terminal, without showing what is typed.

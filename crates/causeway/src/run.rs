@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use config::Config;
+use control::certificates::unix_now;
 use control::clock::Clock;
-use control::{Appliance, Params, check_files, check_verifiers};
+use control::{Appliance, Params, Unconfirmed, check_files, check_verifiers};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -24,7 +25,11 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
 
 /// Reads a configuration with all that it names, and returns it with what is to be warned of.
 fn load(path: &Path) -> Result<(Config, Vec<String>), Failure> {
-    let config = Config::load(path)?;
+    all_of(path, Config::load(path)?)
+}
+
+/// Checks what the configuration of a file names.
+fn all_of(path: &Path, config: Config) -> Result<(Config, Vec<String>), Failure> {
     let in_file = |error: &dyn std::error::Error| Failure(format!("{}: {error}", path.display()));
     check_verifiers(&config).map_err(|error| in_file(&error))?;
     let warnings = check_files(&config).map_err(|error| in_file(&error))?;
@@ -33,7 +38,7 @@ fn load(path: &Path) -> Result<(Config, Vec<String>), Failure> {
 
 /// Runs the appliance until it is told to end.
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
-    let config = Config::load(path)?;
+    let config = load_confirmed(path)?;
     logging::start(config.system.log);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -43,11 +48,17 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     }
     let reload = Arc::new(AtomicBool::new(false));
     flag::register(SIGHUP, Arc::clone(&reload))?;
-    let file = path.to_owned();
+    let (file, checked) = (path.to_owned(), path.to_owned());
+    let check = move |text: &str| {
+        let config = Config::parse(&checked, text).map_err(|errors| errors.to_string())?;
+        all_of(&checked, config).map(|(config, _)| config).map_err(|Failure(reason)| reason)
+    };
     let clock = Clock::start();
     let (data_plane, controls) = start::start(&config, clock)?;
     let appliance = Appliance::new(Params {
         config,
+        file: path.to_owned(),
+        check: Box::new(check),
         load: Box::new(move || load(&file).map(|(config, _)| config).map_err(|Failure(reason)| reason)),
         reload,
         ports: controls.ports,
@@ -68,4 +79,19 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let stopped = data_plane.stop();
     ended?;
     stopped
+}
+
+/// Reads the configuration. One that waits for being confirmed goes back if its time is over, or if it is not good.
+fn load_confirmed(path: &Path) -> Result<Config, Failure> {
+    let Some(waits) = Unconfirmed::read(path) else { return Ok(Config::load(path)?) };
+    let reason = match Config::load(path) {
+        Ok(config) if unix_now() < waits.until => return Ok(config),
+        Ok(_) => "nobody confirmed it in time".into(),
+        Err(errors) => format!("it is not good:\n{errors}"),
+    };
+    waits.go_back(path).map_err(|error| {
+        Failure(format!("cannot put back the configuration in {}: {error}", path.display()))
+    })?;
+    eprintln!("the configuration of {} went back to the one before: {reason}", waits.who);
+    Ok(Config::load(path)?)
 }

@@ -6,22 +6,27 @@
 #![forbid(unsafe_code)]
 
 mod attachments;
+mod credentials;
+pub mod edit;
 mod gateway;
 mod guard;
 mod metrics;
 mod mode;
 mod ports;
 mod reader;
+pub mod schema;
 mod segments;
 mod servers;
 mod share;
 mod sub_interfaces;
 mod system;
+mod write;
 
 use std::fs;
 use std::path::Path;
 
 pub use attachments::{Attachment, Encap};
+pub use credentials::{Authority, OwnCertificate};
 pub use gateway::{Gateway, Route};
 pub use guard::{DuplicateMac, LoopGuard, LoopGuardMode};
 pub use metrics::Metrics;
@@ -32,6 +37,7 @@ pub use segments::{Segment, StormLimits};
 pub use servers::{HostPort, Proxy, Servers};
 pub use share::{ProxyProtocol, Share};
 pub use system::{Aead, Idle, LogFormat, System};
+pub use write::{PreparedFile, write_atomic};
 
 use reader::{Document, Table};
 
@@ -79,6 +85,6 @@ fn read(root: &Table<'_>, directory: &Path) -> Option<Config> {
     let loop_guard = guard::loop_guard(root);
     let duplicate_mac = guard::duplicate_mac(root);
     let metrics = metrics::read(&root.table_or_empty("metrics"));
-    let mode = mode::read(root, &segments, directory);
+    let mode = mode::read(root, &segments, directory, &system.state);
     Some(Config { system, ports, segments, loop_guard, duplicate_mac, metrics, mode: mode? })
 }

@@ -1,11 +1,12 @@
 //! `[server]` or `[client]`: the tunnel's side.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::credentials::{self, Authority, OwnCertificate};
 use crate::reader::Table;
 use crate::segments::{self, Segment};
 use crate::servers::{self, Servers};
@@ -27,10 +28,10 @@ pub struct Server {
     pub listen: SocketAddr,
     /// UDP port of the data channel.
     pub data_port: u16,
-    /// Its certificate chain in PEM.
-    pub certificate: PathBuf,
-    /// The certificate's key in PEM.
-    pub key: PathBuf,
+    /// Its certificate and key.
+    pub certificate: OwnCertificate,
+    /// What vouches for certificates of sites, if they may show any.
+    pub clients: Option<Authority>,
     /// A session is down when nothing was heard for so long.
     pub dead_peer: Duration,
     /// Connections that may be unauthenticated at one time.
@@ -56,6 +57,8 @@ pub struct Site {
     pub segments: Vec<usize>,
     /// Whether it may connect.
     pub enabled: bool,
+    /// The name that its certificate must carry, if it has to show one.
+    pub certificate_name: Option<String>,
     /// Most addresses that are learned behind it.
     pub max_macs: Option<u32>,
     /// Gateway addresses that it resolves and routes by itself, beside those that every site does: the segment's position and the
@@ -74,12 +77,28 @@ pub struct Client {
     pub password: Password,
     /// How it knows its server.
     pub trust: Trust,
+    /// The certificate that it shows beside its password.
+    pub certificate: Option<OwnCertificate>,
     /// Local UDP port of the data channel; 0: any.
     pub data_port: u16,
     /// The data ciphers it offers, best first.
     pub ciphers: Vec<Cipher>,
     /// How long the keys of one TLS handshake are used.
     pub rekey: Duration,
+}
+
+impl Client {
+    /// Whether a session goes on when the configuration changes from this to `new`: by what the ends know each other is looked at in the
+    /// next handshake.
+    pub fn goes_on_with(&self, new: &Self) -> bool {
+        let same = Self {
+            trust: new.trust.clone(),
+            servers: Servers { server_name: new.servers.server_name.clone(), ..self.servers.clone() },
+            certificate: new.certificate.clone(),
+            ..self.clone()
+        };
+        same == *new
+    }
 }
 
 /// A password, which is not shown.
@@ -95,10 +114,10 @@ impl std::fmt::Debug for Password {
 /// How a client knows its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// The SHA-256 of its certificate.
-    Fingerprint([u8; 32]),
-    /// CA certificates in PEM.
-    Ca(PathBuf),
+    /// The SHA-256 of its certificate, or of those that it may have.
+    Fingerprints(Vec<[u8; 32]>),
+    /// Certificates of CAs.
+    Ca(Authority),
 }
 
 /// A data cipher.
@@ -110,7 +129,7 @@ pub enum Cipher {
     Aes256Gcm,
 }
 
-pub(crate) fn read(root: &Table<'_>, segments: &[Segment], directory: &Path) -> Option<Mode> {
+pub(crate) fn read(root: &Table<'_>, segments: &[Segment], directory: &Path, state: &Path) -> Option<Mode> {
     let (server_table, client_table) = (root.table_or_empty("server"), root.table_or_empty("client"));
     let mode = root.required("mode", root.string("mode"))?;
     let (chosen, other, other_name) = match mode.value.as_str() {
@@ -125,26 +144,26 @@ pub(crate) fn read(root: &Table<'_>, segments: &[Segment], directory: &Path) -> 
         other.fault(None, "", format!("has no place in mode = {:?}: drop [{other_name}]", mode.value));
     }
     let read = match mode.value.as_str() {
-        "server" => server(chosen, segments, directory).map(Mode::Server),
+        "server" => server(chosen, segments, directory, state).map(Mode::Server),
         _ => client(chosen, directory).map(Mode::Client),
     };
     chosen.finish();
     read
 }
 
-fn server(table: &Table<'_>, segments: &[Segment], directory: &Path) -> Option<Server> {
+fn server(table: &Table<'_>, segments: &[Segment], directory: &Path, state: &Path) -> Option<Server> {
     let listen = table.parsed::<SocketAddr>("listen");
     let data_port = table.number("data_port", 1..=65_535).map_or(443, |found| found.value) as u16;
-    let file = |key| table.required(key, table.string(key)).map(|found| directory.join(found.value));
-    let (certificate, key) = (file("certificate"), file("key"));
+    let certificate = credentials::own(table, directory);
+    let clients = credentials::clients(table, directory);
     let dead_peer = table.number("dead_peer_ms", 300..=60_000).map_or(3000, |found| found.value);
     let max_half_open = table.number("max_half_open", 1..=10_000).map_or(64, |found| found.value);
-    let ciphers = ciphers(table);
+    let ciphers = credentials::ciphers(table);
     let listen = listen.map_or((Ipv6Addr::UNSPECIFIED, 443).into(), |found| found.value);
     let shares = share::read(table, listen);
     let mut sites: Vec<Site> = Vec::new();
     for table in table.tables("site") {
-        let found = site(&table, segments);
+        let found = site(&table, segments, clients.as_ref());
         table.finish();
         let Some(site) = found else { continue };
         if sites.iter().any(|other| other.user == site.user) {
@@ -155,8 +174,8 @@ fn server(table: &Table<'_>, segments: &[Segment], directory: &Path) -> Option<S
     Some(Server {
         listen,
         data_port,
-        certificate: certificate?,
-        key: key?,
+        certificate: certificate.unwrap_or_else(|| credentials::made(state)),
+        clients,
         dead_peer: Duration::from_millis(dead_peer),
         max_half_open: max_half_open as usize,
         ciphers,
@@ -165,7 +184,7 @@ fn server(table: &Table<'_>, segments: &[Segment], directory: &Path) -> Option<S
     })
 }
 
-fn site(table: &Table<'_>, segments: &[Segment]) -> Option<Site> {
+fn site(table: &Table<'_>, segments: &[Segment], clients: Option<&Authority>) -> Option<Site> {
     let user = user(table);
     let description = table.string("description").map_or(String::new(), |found| found.value);
     let verifier = table.required("verifier", table.string("verifier"));
@@ -179,6 +198,7 @@ fn site(table: &Table<'_>, segments: &[Segment]) -> Option<Site> {
         }
     }
     let enabled = table.boolean("enabled").unwrap_or(true);
+    let certificate_name = credentials::required_name(table, user.as_deref(), clients);
     let max_macs = segments::max_macs(table);
     let joined: Vec<usize> = match table.strings("segments") {
         None => (0..segments.len()).collect(),
@@ -195,7 +215,16 @@ fn site(table: &Table<'_>, segments: &[Segment]) -> Option<Site> {
     };
     let egress = egress(table, segments, &joined);
     let user = user?;
-    Some(Site { user, description, verifier: verifier?.value, segments: joined, enabled, max_macs, egress })
+    Some(Site {
+        user,
+        description,
+        verifier: verifier?.value,
+        segments: joined,
+        enabled,
+        certificate_name,
+        max_macs,
+        egress,
+    })
 }
 
 /// The gateway addresses that a site keeps to itself, each with the segment that it belongs to.
@@ -234,15 +263,17 @@ fn client(table: &Table<'_>, directory: &Path) -> Option<Client> {
     let servers = servers::read(table, directory);
     let user = user(table);
     let password = password(table, directory);
-    let trust = trust(table, directory);
+    let trust = credentials::trust(table, directory);
+    let certificate = credentials::own(table, directory);
     let data_port = table.number("data_port", 0..=65_535).map_or(0, |found| found.value) as u16;
-    let ciphers = ciphers(table);
+    let ciphers = credentials::ciphers(table);
     let rekey = table.number("rekey_minutes", 1..=14).map_or(10, |found| found.value);
     Some(Client {
         servers: servers?,
         user: user?,
         password: password?,
         trust: trust?,
+        certificate,
         data_port,
         ciphers,
         rekey: Duration::from_secs(60 * rekey),
@@ -275,73 +306,4 @@ pub(crate) fn password(table: &Table<'_>, directory: &Path) -> Option<Password> 
         return None;
     }
     Some(Password(text))
-}
-
-fn trust(table: &Table<'_>, directory: &Path) -> Option<Trust> {
-    match (table.string("fingerprint"), table.string("ca")) {
-        (Some(text), None) => {
-            let fingerprint = fingerprint(&text.value).map(Trust::Fingerprint);
-            if fingerprint.is_none() {
-                table.fault(
-                    Some(text.at),
-                    "fingerprint",
-                    "is not a SHA-256: 64 hexadecimal digits, as `causeway cert fingerprint` prints it",
-                );
-            }
-            fingerprint
-        }
-        (None, Some(path)) => Some(Trust::Ca(directory.join(path.value))),
-        _ => {
-            table.fault(None, "fingerprint", "needs exactly one of fingerprint and ca");
-            None
-        }
-    }
-}
-
-/// 64 hexadecimal digits, with or without colons.
-fn fingerprint(text: &str) -> Option<[u8; 32]> {
-    let digits: String = text.chars().filter(|c| *c != ':').collect();
-    if digits.len() != 64 || !digits.is_ascii() {
-        return None;
-    }
-    let mut out = [0; 32];
-    for (at, octet) in out.iter_mut().enumerate() {
-        *octet = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(out)
-}
-
-fn ciphers(table: &Table<'_>) -> Vec<Cipher> {
-    let Some(names) = table.strings("ciphers") else {
-        return vec![Cipher::Aes128Gcm, Cipher::Aes256Gcm];
-    };
-    let mut ciphers = Vec::new();
-    for name in names {
-        match name.value.as_str() {
-            "aes-128-gcm" => ciphers.push(Cipher::Aes128Gcm),
-            "aes-256-gcm" => ciphers.push(Cipher::Aes256Gcm),
-            other => {
-                table.fault(Some(name.at), "ciphers", format!("{other:?} is none of {KNOWN}{}", hint(other)))
-            }
-        }
-    }
-    if ciphers.is_empty() {
-        table.fault(None, "ciphers", format!("has to name at least one of {KNOWN}"));
-    }
-    ciphers
-}
-
-const KNOWN: &str = "\"aes-128-gcm\", \"aes-256-gcm\"";
-
-/// What somebody who comes from NSX meant.
-fn hint(name: &str) -> &'static str {
-    match name.to_uppercase().as_str() {
-        "AES128-GCM-SHA256" => " (NSX's AES128-GCM-SHA256 is \"aes-128-gcm\" here)",
-        "ECDHE-RSA-AES128-GCM-SHA256" => " (NSX's ECDHE-RSA-AES128-GCM-SHA256 is \"aes-128-gcm\" here)",
-        "ECDHE-RSA-AES256-GCM-SHA384" => " (NSX's ECDHE-RSA-AES256-GCM-SHA384 is \"aes-256-gcm\" here)",
-        name if name.contains("CBC") || name.ends_with("-SHA") || name.contains("NULL") => {
-            " (NSX's CBC and NULL suites are not offered: they are not safe)"
-        }
-        _ => "",
-    }
 }

@@ -64,6 +64,9 @@ pub(crate) struct Document<'a> {
     text: &'a str,
     root: Spanned<DeTable<'a>>,
     faults: RefCell<Vec<Fault>>,
+    /// What was asked for, by table and key, with the shape that was wanted. A test compares it with the schema.
+    #[cfg(test)]
+    pub(crate) wanted: RefCell<std::collections::BTreeMap<(String, String), String>>,
 }
 
 impl<'a> Document<'a> {
@@ -77,7 +80,14 @@ impl<'a> Document<'a> {
                 problem: format!("not TOML: {}", error.message()),
             }],
         })?;
-        Ok(Self { path, text, root, faults: RefCell::default() })
+        Ok(Self {
+            path,
+            text,
+            root,
+            faults: RefCell::default(),
+            #[cfg(test)]
+            wanted: RefCell::default(),
+        })
     }
 
     pub(crate) fn root(&self) -> Table<'_> {
@@ -165,6 +175,7 @@ impl<'a> Table<'a> {
 
     /// A whole number within `range`.
     pub(crate) fn number(&self, key: &str, range: std::ops::RangeInclusive<u64>) -> Option<Found<u64>> {
+        self.want(key, || format!("{} to {}", range.start(), range.end()));
         let found = self.typed(key, "a whole number", |value| {
             let integer = value.as_integer()?;
             i128::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()
@@ -205,6 +216,7 @@ impl<'a> Table<'a> {
     }
 
     pub(crate) fn strings(&self, key: &str) -> Option<Vec<Found<String>>> {
+        self.want(key, || "list of strings".into());
         let value = self.value(key)?;
         let list = value.get_ref().as_array().map(|array| {
             let text = |item: &Spanned<DeValue<'_>>| {
@@ -220,8 +232,18 @@ impl<'a> Table<'a> {
         None
     }
 
+    /// A string, or a list of strings.
+    pub(crate) fn one_or_more(&self, key: &str) -> Option<Vec<Found<String>>> {
+        self.want(key, || "one or more".into());
+        match self.value(key)?.get_ref() {
+            DeValue::String(_) => self.string(key).map(|one| vec![one]),
+            _ => self.strings(key),
+        }
+    }
+
     /// A list of whole numbers within `range`.
     pub(crate) fn numbers(&self, key: &str, range: std::ops::RangeInclusive<u64>) -> Option<Found<Vec<u64>>> {
+        self.want(key, || format!("list of numbers from {} to {}", range.start(), range.end()));
         let value = self.value(key)?;
         let at = value.span().start;
         let number = |item: &Spanned<DeValue<'_>>| -> Option<u64> {
@@ -285,6 +307,21 @@ impl<'a> Table<'a> {
         if self.name.is_empty() { key.into() } else { format!("{}.{key}", self.name) }
     }
 
+    /// Notes what is wanted of a key.
+    #[cfg_attr(not(test), allow(unused_variables, reason = "only tests look at it"))]
+    fn want(&self, key: &str, shape: impl Fn() -> String) {
+        #[cfg(test)]
+        {
+            let table: String = self
+                .name
+                .split('.')
+                .map(|part| part.split('[').next().unwrap_or(part))
+                .collect::<Vec<_>>()
+                .join(".");
+            self.document.wanted.borrow_mut().entry((table, key.into())).or_insert_with(shape);
+        }
+    }
+
     fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.borrow_mut().insert(key.into());
         self.table?.get(key)
@@ -296,6 +333,7 @@ impl<'a> Table<'a> {
         kind: &str,
         read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
     ) -> Option<Found<T>> {
+        self.want(key, || kind.into());
         let value = self.value(key)?;
         let at = value.span().start;
         let read = read(value.get_ref());

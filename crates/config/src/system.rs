@@ -22,6 +22,8 @@ pub struct System {
     pub memory_mb: u32,
     /// Where `causeway show` finds the appliance.
     pub socket: PathBuf,
+    /// Where the appliance keeps what it makes by itself.
+    pub state: PathBuf,
     /// How the log looks.
     pub log: LogFormat,
     /// Who computes AES-GCM.
@@ -124,6 +126,7 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
         memory_mb: number("memory_mb", 64..=1 << 20, 256) as u32,
         socket: directory
             .join(table.string("socket").map_or("/run/causeway.sock".into(), |found| found.value)),
+        state: directory.join(table.string("state").map_or("/var/lib/causeway".into(), |found| found.value)),
         log,
         aead,
         mac_age: Duration::from_secs(number("mac_age_s", 10..=1_000_000, 300)),

@@ -10,6 +10,10 @@ fn parse(metrics: &str) -> Result<Config, Errors> {
         r#"mode = "client"
 {metrics}
 [[port]]
+name = "trunk0"
+role = "trunk"
+device = "kernel:eth1"
+[[port]]
 name = "wan"
 role = "uplink"
 device = "kernel:eth0"

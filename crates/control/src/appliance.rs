@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use session::{ConnId, Level, Now, Output, OwnBlock, PeerBlock, SessionView};
 
 use crate::clock::Clock;
+use crate::configure::{CheckText, Configure};
 use crate::connections::{Connections, Happened, SetupError};
 use crate::datasock::{HeldPort, HoldError};
 use crate::engine;
@@ -62,6 +64,10 @@ pub struct Params {
     pub config: Config,
     /// Reads the configuration anew, with all checks.
     pub load: Box<dyn Fn() -> Result<Config, String>>,
+    /// The configuration's file.
+    pub file: PathBuf,
+    /// Checks a text as `load` checks the file.
+    pub check: CheckText,
     /// Set when the configuration is to be read anew.
     pub reload: Arc<AtomicBool>,
     /// The ports, in the order of their indices.
@@ -138,6 +144,7 @@ pub struct Appliance {
     /// Commands that a worker's queue had no room for.
     backlog: VecDeque<(usize, Command)>,
     pub(crate) dirty: bool,
+    pub(crate) configure: Configure,
 }
 
 /// What stays as it is while the appliance runs.
@@ -161,8 +168,9 @@ impl Appliance {
     /// # Errors
     /// What of it the system or a file refuses.
     pub fn new(params: Params) -> Result<Self, ControlError> {
-        let Params { config, load, reload, ports, tables, fdb, counters, .. } = params;
+        let Params { file, check, config, load, reload, ports, tables, fdb, counters, .. } = params;
         let Params { commands, events, notices, port_states, host_ports, clock, .. } = params;
+        let configure = Configure::new(file, check, &config);
         let now = clock.now();
         let engine = engine::choose(config.system.aead);
         let sessions = Sessions::new(&config, engine, Box::new(OsRandom::new()), now)?;
@@ -217,6 +225,7 @@ impl Appliance {
             graveyard: Vec::new(),
             backlog: VecDeque::new(),
             dirty: true,
+            configure,
         };
         appliance.adopt();
         Ok(appliance)
@@ -276,8 +285,10 @@ impl Appliance {
             self.ageing_due = now + Duration::from_secs(1);
             self.age(now);
             self.forget_removed(now);
+            self.go_back_when_due();
         }
         self.watch(now);
+        self.connections.warn_daily(now);
         if self.parts.reload.swap(false, Ordering::Relaxed) {
             match self.reload() {
                 Ok(done) => tracing::info!("{done}"),
@@ -307,6 +318,7 @@ impl Appliance {
             Happened::Connected(server, fingerprint) => {
                 self.sessions.connected(now, conn, server, fingerprint, &exporter);
             }
+            Happened::Shown(names) => self.sessions.certificate(conn, names),
             Happened::Received(bytes) => self.sessions.received(now, conn, &bytes, &exporter),
             Happened::Closed(reason) => self.sessions.closed(now, conn, &reason),
         }

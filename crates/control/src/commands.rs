@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::appliance::Appliance;
-use crate::requests::Request;
+use crate::requests::{Request, Role};
 
 impl Appliance {
     /// Answers a request, or sees that it is answered later.
@@ -16,6 +16,17 @@ impl Appliance {
                 request.reply.answer(done);
             }
             ["clear", ref what @ ..] => request.reply.answer(self.clear(what)),
+            ["configure", ref what @ ..] => {
+                let who = request.who.to_string();
+                let done = match request.who.role {
+                    Role::Admin => self.configure(&who, what),
+                    Role::Operator => Err("an operator may look, not change".into()),
+                };
+                request.reply.answer(done);
+            }
+            ["show", "certificate"] | ["certificate"] => {
+                request.reply.answer(Ok(self.connections.certificates()))
+            }
             // `show` may be left out, as the first version of the socket had it.
             ["show", ref what @ ..] | ref what => request.reply.answer(self.show(&what.join(" "))),
         }

@@ -5,16 +5,17 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use config::{Client, Config, Mode, Server, Share};
+use config::{Mode, Share};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use serde_json::{Value, json};
 use session::{ConnId, Dial, ExportFailed, Exporter, Now};
 
+use crate::certificates::{Watch, client_tls, server_tls};
 use crate::dial::{Dialed, Dialer};
 use crate::share::SharedPort;
-use crate::tls::{ClientTls, Fingerprint, PemError, ServerTls, TlsConn, TlsEvent, Trust};
+use crate::tls::{Fingerprint, Material, PemError, ServerTls, TlsConn, TlsEvent};
 
 const LISTENER: Token = Token(usize::MAX);
 const SHARED_PORT: Token = Token(usize::MAX - 1);
@@ -32,6 +33,8 @@ const ACCEPTS_PER_ROUND: usize = 16;
 pub(crate) enum Happened {
     /// A TCP connection came in.
     Accepted(SocketAddr),
+    /// The peer's certificate is good and has these names.
+    Shown(Vec<String>),
     /// TLS is up; a client's end knows the server's address, unless a proxy alone does.
     Connected(Option<IpAddr>, Fingerprint),
     /// Bytes came.
@@ -50,6 +53,7 @@ pub(crate) struct Connections {
     happened: Vec<(ConnId, Happened)>,
     /// Events of those who share the queue.
     others: Vec<Event>,
+    watch: Watch,
 }
 
 enum Side {
@@ -80,6 +84,9 @@ pub enum SetupError {
     /// A certificate, key or CA file.
     #[error(transparent)]
     Pem(#[from] PemError),
+    /// The certificate that the appliance makes by itself.
+    #[error("no certificate is configured, and none can be made: {0}")]
+    Make(String),
     /// The server's TCP port.
     #[error("cannot listen on TCP {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -88,35 +95,12 @@ pub enum SetupError {
     Poll(#[from] io::Error),
 }
 
-/// Reads what the control channel needs of files, for `causeway check` and for starting. Returns the warnings.
-///
-/// # Errors
-/// A file is missing, damaged, or does not fit.
-pub fn check_files(config: &Config) -> Result<Vec<String>, PemError> {
-    match &config.mode {
-        Mode::Server(server) => server_tls(server).map(|tls| tls.warnings().to_vec()),
-        Mode::Client(client) => client_tls(client).map(|_| Vec::new()),
-    }
-}
-
-fn server_tls(server: &Server) -> Result<ServerTls, PemError> {
-    ServerTls::from_files(&server.certificate, &server.key)
-}
-
-fn client_tls(client: &Client) -> Result<ClientTls, PemError> {
-    ClientTls::new(&match &client.trust {
-        config::Trust::Fingerprint(fingerprint) => Trust::Fingerprint(*fingerprint),
-        config::Trust::Ca(path) => Trust::Authority(path.clone()),
-    })
-}
-
 impl Connections {
     pub(crate) fn new(mode: &Mode) -> Result<Self, SetupError> {
         let poll = Poll::new()?;
         let side = match mode {
             Mode::Server(server) => {
                 let tls = server_tls(server)?;
-                tls.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
                 let mut listener = TcpListener::bind(server.listen)
                     .map_err(|error| SetupError::Listen(server.listen, error))?;
                 poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -128,7 +112,16 @@ impl Connections {
                 Side::Client(Box::new(Dialer::new(client.servers.clone(), client_tls(client)?)))
             }
         };
-        Ok(Self { poll, side, conns: HashMap::new(), next: 0, happened: Vec::new(), others: Vec::new() })
+        let conns = HashMap::new();
+        Ok(Self {
+            poll,
+            side,
+            conns,
+            next: 0,
+            happened: Vec::new(),
+            others: Vec::new(),
+            watch: Watch::default(),
+        })
     }
 
     /// Reads certificates and keys anew, for the connections that begin from now on. Nothing changes on an error.
@@ -147,6 +140,7 @@ impl Connections {
             // The mode of a running appliance does not change.
             _ => {}
         }
+        self.watch.read_anew();
         Ok(())
     }
 
@@ -165,6 +159,26 @@ impl Connections {
             })
         };
         port.services().map(service).collect()
+    }
+
+    /// What `show certificate` shows.
+    pub(crate) fn certificates(&self) -> serde_json::Value {
+        self.watch.json(self.material())
+    }
+
+    /// Logs what is wrong with the certificates, once a day and after they were read anew.
+    pub(crate) fn warn_daily(&mut self, now: Now) {
+        if self.watch.is_due(now) {
+            let warnings = self.watch.warnings(self.material());
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        }
+    }
+
+    fn material(&self) -> &Material {
+        match &self.side {
+            Side::Server { tls, .. } => tls.material(),
+            Side::Client(dialer) => dialer.tls().material(),
+        }
     }
 
     /// Waits at most `time` for something to happen.
@@ -313,6 +327,13 @@ impl Connections {
             let Some(entry) = self.conns.get(&id) else { return };
             let (server, closing) = (entry.server, entry.closing.is_some());
             let happened = match event {
+                TlsEvent::PeerCertificate(facts) => match &self.side {
+                    Side::Server { .. } => Happened::Shown(facts.carried_names()),
+                    Side::Client(_) => {
+                        self.watch.shown = Some(facts);
+                        continue;
+                    }
+                },
                 TlsEvent::HandshakeDone { fingerprint } => Happened::Connected(server, fingerprint),
                 TlsEvent::Data(bytes) => Happened::Received(bytes),
                 TlsEvent::Closed { reason } => {

@@ -4,14 +4,17 @@
 #![forbid(unsafe_code)]
 
 mod appliance;
+pub mod certificates;
 pub mod clock;
 mod commands;
+mod configure;
 mod connections;
 pub mod datasock;
 mod dial;
 mod engine;
 mod gateways;
 mod guard;
+mod history;
 mod hops;
 mod hostlink;
 mod insight;
@@ -32,8 +35,11 @@ pub mod tls;
 mod watched;
 
 pub use appliance::{Appliance, ControlError, Params};
-pub use connections::{SetupError, check_files};
+pub use certificates::check_files;
+pub use configure::CheckText;
+pub use connections::SetupError;
 pub use gateways::HostPorts;
+pub use history::Unconfirmed;
 pub use layout::session_places;
 pub use requests::socket::ask;
 pub use sessions::{BadVerifier, check_verifiers};

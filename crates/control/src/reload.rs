@@ -25,6 +25,16 @@ impl Appliance {
 
     fn read_anew(&mut self) -> Result<String, String> {
         let config = (self.parts.load)()?;
+        let done = self.put(config)?;
+        self.keep_reloaded();
+        Ok(done)
+    }
+
+    /// Puts a configuration that has passed its checks in force. Returns what was done.
+    ///
+    /// # Errors
+    /// It changes what cannot change while the appliance runs; then nothing has changed.
+    pub(crate) fn put(&mut self, config: Config) -> Result<String, String> {
         let fixed = fixed_changes(self.layout.config(), &config);
         if !fixed.is_empty() {
             return Err(format!(
@@ -116,6 +126,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
         ("system.hugepages", a.hugepages != b.hugepages),
         ("system.memory_mb", a.memory_mb != b.memory_mb),
         ("system.socket", a.socket != b.socket),
+        ("system.state", a.state != b.state),
         ("system.log", a.log != b.log),
         ("system.aead", a.aead != b.aead),
         ("system.max_macs", a.max_macs != b.max_macs),

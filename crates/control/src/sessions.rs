@@ -93,7 +93,7 @@ impl Sessions {
                 Mode::Client(before),
                 Mode::Client(after),
             ) => {
-                if before == after {
+                if before.goes_on_with(after) {
                     client.set_segments(params.segments);
                 } else {
                     client.restart(now, params);
@@ -134,6 +134,13 @@ impl Sessions {
         match self {
             Self::Client(client, _) => client.connected(now, conn, server, fingerprint, exporter),
             Self::Server(hub) => hub.connected(now, conn, fingerprint, exporter),
+        }
+    }
+
+    /// The peer showed a certificate with these names in it.
+    pub(crate) fn certificate(&mut self, conn: ConnId, names: Vec<String>) {
+        if let Self::Server(server) = self {
+            server.certificate(conn, names);
         }
     }
 
@@ -258,6 +265,7 @@ fn site_params(config: &Config, server: &config::Server) -> Result<Vec<SiteParam
             verifier: verifier.map_err(|error| BadVerifier { site: site.user.clone(), error })?,
             segments: segments(config, site.segments.iter().copied()),
             enabled: site.enabled,
+            certificate: site.certificate_name.clone(),
         })
     };
     server.sites.iter().map(params).collect()

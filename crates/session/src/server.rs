@@ -1,5 +1,6 @@
 //! The hub's sessions: one for each site.
 
+mod certificate;
 mod login;
 mod parts;
 mod sites;
@@ -58,6 +59,8 @@ pub struct SiteParams {
     pub segments: SegmentList,
     /// Whether it may connect.
     pub enabled: bool,
+    /// The name that its certificate must carry, if it has to show one.
+    pub certificate: Option<String>,
 }
 
 /// All sessions of a hub.
@@ -106,7 +109,8 @@ impl Server {
             return false;
         }
         let (framer, stage) = (Framer::default(), Stage::Handshake);
-        self.conns.insert(conn, Conn { framer, from, started: now, fingerprint: [0; 32], stage });
+        self.conns
+            .insert(conn, Conn { framer, from, started: now, fingerprint: [0; 32], shown: None, stage });
         true
     }
 

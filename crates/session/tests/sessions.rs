@@ -239,3 +239,29 @@ fn a_client_with_other_settings_begins_anew() {
     assert!(world.run_until(|world| world.server.status()[1].state == State::Up && world.is_up(spoke)));
     assert_eq!(world.server.status()[0].state, State::Down);
 }
+
+/// The password is right each time; what the client learns does not tell what was missing.
+#[test]
+fn a_site_that_requires_a_certificate_is_refused_without_it() {
+    let mut world = World::new(16, &["oslo"]);
+    let now = world.now;
+    let required = || SiteParams { certificate: Some("oslo".into()), ..site("oslo") };
+    world.server.set_site(now, SessionIndex(0), required());
+    let spoke = world.spoke("oslo", "secret", LONG);
+    world.run(Duration::from_secs(2));
+    assert!(world.logged("it showed no certificate, which the site requires"), "{:#?}", world.log);
+    world.certificate = Some(vec!["lima\u{1b}".into(), "lima.example".into()]);
+    world.run(Duration::from_secs(20));
+    assert!(world.logged("has to be for \"oslo\", but is for"), "{:#?}", world.log);
+    assert!(!world.log.iter().any(|line| line.contains('\u{1b}')), "printed raw");
+    let (_, reason) = world.spokes[spoke].client.status().last_failure.expect("refused");
+    assert!(reason.contains("authentication failed") && !reason.contains("certificate"), "{reason}");
+    world.certificate = Some(vec!["a".into(), "OSLO".into()]);
+    assert!(world.run_until(|world| world.is_up(spoke)), "{:#?}", world.log);
+    // A requirement that comes later is felt at the next login, not by the session that is up.
+    world.certificate = None;
+    let now = world.now;
+    world.server.set_site(now, SessionIndex(0), required());
+    world.run(Duration::from_secs(1));
+    assert!(world.is_up(spoke));
+}

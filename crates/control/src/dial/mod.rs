@@ -93,6 +93,11 @@ impl Dialer {
         }
     }
 
+    /// How servers are known.
+    pub(crate) fn tls(&self) -> &ClientTls {
+        &self.tls
+    }
+
     /// Takes other settings, for connections from now on.
     pub(crate) fn change(&mut self, servers: Servers, tls: ClientTls) {
         self.servers = servers;

@@ -34,7 +34,7 @@ fn server_tls() -> ServerTls {
     let (crt, pem) = (folder.join("a.crt"), folder.join("a.key"));
     fs::write(&crt, certificate.pem()).expect("written");
     fs::write(&pem, key.serialize_pem()).expect("written");
-    let tls = ServerTls::from_files(&crt, &pem).expect("good files");
+    let tls = ServerTls::from_files(&crt, &pem, None).expect("good files");
     fs::remove_dir_all(&folder).expect("removed");
     tls
 }
@@ -70,7 +70,8 @@ impl World {
     fn new(addresses: Vec<HostPort>, proxy: Option<Proxy>, tls: &ServerTls) -> Self {
         let server_name = Some("hub.example".into());
         let servers = Servers { addresses, server_name, connect_timeout: LIMIT, proxy };
-        let tls = ClientTls::new(&Trust::Fingerprint(tls.fingerprint())).expect("nothing to read");
+        let tls =
+            ClientTls::new(&Trust::Fingerprints(vec![tls.fingerprint()]), None).expect("nothing to read");
         Self {
             dialer: Dialer::new(servers, tls),
             poll: Poll::new().expect("a poll"),

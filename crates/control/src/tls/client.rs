@@ -1,87 +1,88 @@
 //! The client's side of TLS: how it knows its server.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, PeerIncompatible,
-    RootCertStore, SignatureScheme,
+    SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use subtle::ConstantTimeEq;
 
-use super::pem::{PemError, read_certificates};
-use super::{ALPN, Fingerprint, crypto, fingerprint, fingerprint_text};
+use super::own::{self, OwnCertificate};
+use super::{ALPN, Authority, Fingerprint, Material, PemError, crypto, fingerprint, fingerprint_text};
 
 /// How a client knows that it talks to its server.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// The certificate's chain ends in one of the CA certificates of this PEM file, it is valid today,
-    /// and it is made for the configured name.
-    Authority(PathBuf),
-    /// The certificate has this fingerprint, whatever else it says.
-    Fingerprint(Fingerprint),
+    /// The certificate's chain ends in one of the CA certificates, it is valid today, not revoked, and made for the
+    /// configured name.
+    Authority(Authority),
+    /// The certificate has one of these fingerprints, whatever else it says.
+    Fingerprints(Vec<Fingerprint>),
 }
 
 /// A client's settings, shared by its connections.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
     pub(super) config: Arc<ClientConfig>,
+    material: Material,
 }
 
 impl ClientTls {
-    /// Prepares the verification.
+    /// Prepares the verification, and the client's own certificate and key if it has any.
     ///
     /// # Errors
-    /// The CA file is missing, damaged, or has no usable certificate.
-    pub fn new(trust: &Trust) -> Result<Self, PemError> {
+    /// A file is missing, damaged, or has nothing usable in it.
+    pub fn new(trust: &Trust, own: Option<(&Path, &Path)>) -> Result<Self, PemError> {
         let provider = crypto();
+        let mut material = Material::default();
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
-            Trust::Authority(path) => authority(path, &provider)?,
-            Trust::Fingerprint(expected) => {
-                Arc::new(PinnedVerifier { expected: *expected, provider: Arc::clone(&provider) })
+            Trust::Authority(authority) => {
+                authority.load(&provider, ("ca", "crl"), &mut material)?.for_servers()?
+            }
+            Trust::Fingerprints(expected) => {
+                material.pinned.clone_from(expected);
+                Arc::new(PinnedVerifier { expected: expected.clone(), provider: Arc::clone(&provider) })
             }
         };
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let own = own
+            .map(|(certificate, key)| own::read(certificate, key, &provider, "client", &mut material))
+            .transpose()?;
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has TLS 1.3 suites")
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match own {
+            Some(own) => builder.with_client_cert_resolver(Arc::new(OwnCertificate(Arc::new(own)))),
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![ALPN.to_vec()];
         // Does nothing unless the operator sets SSLKEYLOGFILE, to decode a capture of his own.
         config.key_log = Arc::new(rustls::KeyLogFile::new());
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), material })
+    }
+
+    /// What is in force.
+    pub fn material(&self) -> &Material {
+        &self.material
     }
 }
 
-fn authority(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, PemError> {
-    let unusable = |error: String| PemError::Unusable {
-        path: path.into(),
-        reason: format!("the CA certificate cannot be used: {error}"),
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(path)? {
-        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .build()
-        .map_err(|error| unusable(error.to_string()))?;
-    Ok(verifier)
-}
-
-/// Takes exactly one certificate. The handshake signature is still checked: without it anybody who has
+/// Takes certificates by their fingerprints. The handshake signature is still checked: without it anybody who has
 /// seen the certificate could present it.
 #[derive(Debug)]
 struct PinnedVerifier {
-    expected: Fingerprint,
+    expected: Vec<Fingerprint>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -95,10 +96,10 @@ impl ServerCertVerifier for PinnedVerifier {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let presented = fingerprint(end_entity);
-        if bool::from(presented.ct_eq(&self.expected)) {
+        if self.expected.iter().any(|expected| bool::from(presented.ct_eq(expected))) {
             return Ok(ServerCertVerified::assertion());
         }
-        let differs = FingerprintDiffers { expected: self.expected, presented };
+        let differs = FingerprintDiffers { expected: self.expected.clone(), presented };
         Err(CertificateError::Other(OtherError(Arc::new(differs))).into())
     }
 
@@ -128,16 +129,18 @@ impl ServerCertVerifier for PinnedVerifier {
 /// The server presented another certificate than the pinned one.
 #[derive(Debug)]
 struct FingerprintDiffers {
-    expected: Fingerprint,
+    expected: Vec<Fingerprint>,
     presented: Fingerprint,
 }
 
 impl fmt::Display for FingerprintDiffers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let expected: Vec<String> = self.expected.iter().map(fingerprint_text).collect();
         write!(
             f,
-            "the server's certificate has another fingerprint: configured is {}, presented was {}",
-            fingerprint_text(&self.expected),
+            "the server's certificate has another fingerprint: configured is {}, presented was {}; if the server's operator \
+             confirms that it has a new certificate, add the new fingerprint to client.fingerprint",
+            expected.join(" or "),
             fingerprint_text(&self.presented)
         )
     }

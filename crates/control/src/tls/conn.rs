@@ -5,11 +5,12 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
+use pki::Facts;
 use rustls::server::{Accepted, Acceptor};
 use rustls::{ClientConnection, Connection, ServerConfig};
 use rustls_pki_types::ServerName;
 
-use super::reason::describe;
+use super::reason::{Whose, describe};
 use super::{ALPN, ClientTls, Fingerprint, ServerTls, fingerprint};
 
 /// Octets of application data that may wait for a peer that does not read. Four messages of the largest size
@@ -28,6 +29,8 @@ const ALERT_NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 /// What happened on a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TlsEvent {
+    /// The certificate that the peer showed and that was found good; comes right before `HandshakeDone`.
+    PeerCertificate(Box<Facts>),
     /// Both ends have proved what TLS lets them prove, and speak `causeway/1`.
     HandshakeDone {
         /// The fingerprint of the server's certificate, the same on both ends.
@@ -85,8 +88,8 @@ impl TlsConn {
     pub fn client(stream: TcpStream, tls: &ClientTls, server_name: &str) -> Result<Self, String> {
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| format!("{server_name:?} is neither a DNS name nor an IP address"))?;
-        let mut connection =
-            ClientConnection::new(Arc::clone(&tls.config), name).map_err(|error| describe(&error))?;
+        let mut connection = ClientConnection::new(Arc::clone(&tls.config), name)
+            .map_err(|error| describe(&error, Whose::Server))?;
         connection.set_buffer_limit(Some(WRITE_LIMIT));
         Ok(Self { stream, state: State::Connecting(Box::new(connection)) })
     }
@@ -211,7 +214,7 @@ impl TlsConn {
             Ok(Some(accepted)) => accepted,
             Err((error, mut alert)) => {
                 let _ = alert.write(&mut self.stream);
-                return Err(describe(&error));
+                return Err(describe(&error, Whose::Client));
             }
         };
         if accepted.client_hello().alpn().is_none() {
@@ -242,13 +245,16 @@ impl TlsConn {
             Err(error) => {
                 // rustls has an alert ready for the peer.
                 let _ = flush(connection, &mut self.stream);
-                return Err(describe(&error));
+                return Err(describe(&error, peer_of(connection)));
             }
         };
         flush(connection, &mut self.stream).map_err(|error| lost(&error, *announced))?;
         if !*announced && !connection.is_handshaking() {
             let fingerprint = check_handshake(connection, *fingerprint)?;
             *announced = true;
+            let shown = connection.peer_certificates().and_then(|chain| chain.first());
+            let facts = shown.and_then(|certificate| Facts::of(certificate).ok());
+            events.extend(facts.map(|facts| TlsEvent::PeerCertificate(Box::new(facts))));
             events.push(TlsEvent::HandshakeDone { fingerprint });
         }
         if progress.plaintext_bytes_to_read() > 0 {
@@ -291,6 +297,14 @@ impl TlsConn {
     }
 }
 
+/// What the other end is.
+fn peer_of(connection: &Connection) -> Whose {
+    match connection {
+        Connection::Client(_) => Whose::Server,
+        Connection::Server(_) => Whose::Client,
+    }
+}
+
 enum Step {
     /// There may be more to do at once.
     Again,
@@ -310,7 +324,7 @@ fn accept(
         }
         Err((error, mut alert)) => {
             let _ = alert.write(stream);
-            Err(describe(&error))
+            Err(describe(&error, Whose::Client))
         }
     }
 }

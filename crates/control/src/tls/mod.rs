@@ -5,42 +5,33 @@
 //! one connection. What goes wrong is told in plain words, because an operator reads it in the log and
 //! in `show service l2vpn`.
 
+mod authority;
 mod client;
 mod conn;
-mod pem;
+mod material;
+mod own;
 mod reason;
 mod server;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_authority;
+mod verify;
 
 use std::sync::Arc;
 
-use ring::digest;
 use rustls::crypto::{CryptoProvider, ring as provider};
 
+pub use authority::Authority;
 pub use client::{ClientTls, Trust};
 pub use conn::{SendError, TlsConn, TlsEvent};
-pub use pem::{PemError, read_certificates, read_private_key};
+pub use material::{Material, certificate_json};
+pub use pki::{Fingerprint, PemError, fingerprint, fingerprint_text};
 pub use server::ServerTls;
+pub use verify::verify;
 
 /// The protocol name for ALPN (RFC 7301) that both ends must agree on.
 pub const ALPN: &[u8] = b"causeway/1";
-
-/// The SHA-256 of the DER encoding of an end-entity certificate.
-pub type Fingerprint = [u8; 32];
-
-/// Computes the fingerprint of a certificate in DER.
-pub fn fingerprint(der: &[u8]) -> Fingerprint {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
-    out
-}
-
-/// Writes a fingerprint as people compare it: `ab:cd:...`.
-pub fn fingerprint_text(fingerprint: &Fingerprint) -> String {
-    let pairs: Vec<String> = fingerprint.iter().map(|octet| format!("{octet:02x}")).collect();
-    pairs.join(":")
-}
 
 /// The cryptography of the control channel. Passed along explicitly: a process-wide default would be
 /// changed by any other user of rustls in the process.

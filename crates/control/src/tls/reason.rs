@@ -5,11 +5,19 @@ use rustls_pki_types::UnixTime;
 
 use crate::clock::utc_text;
 
-/// Tells why a connection failed, for the log and for `show service l2vpn`.
-pub(super) fn describe(error: &Error) -> String {
+/// Whose certificate was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Server,
+    Client,
+}
+
+/// Tells why a connection failed, for the log and for `show service l2vpn`. `peer` is what the other end is.
+pub(super) fn describe(error: &Error, peer: Whose) -> String {
     match error {
+        Error::NoCertificatesPresented => "the client showed no certificate".into(),
         Error::InvalidMessage(detail) => format!("what the peer sends is not TLS ({detail:?})"),
-        Error::InvalidCertificate(fault) => describe_certificate(fault),
+        Error::InvalidCertificate(fault) => describe_certificate(fault, peer),
         Error::NoApplicationProtocol => "the peer offers no ALPN protocol that we speak (causeway/1)".into(),
         Error::PeerIncompatible(detail) => {
             format!("the peer's TLS does not fit ours, which is TLS 1.3 with AES-GCM ({detail:?})")
@@ -20,19 +28,22 @@ pub(super) fn describe(error: &Error) -> String {
     }
 }
 
-fn describe_certificate(fault: &CertificateError) -> String {
-    const WHOSE: &str = "the server's certificate";
+fn describe_certificate(fault: &CertificateError, peer: Whose) -> String {
+    let whose = match peer {
+        Whose::Server => "the server's certificate",
+        Whose::Client => "the client's certificate",
+    };
     match fault {
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("{WHOSE} is expired since {}", date(*not_after))
+            format!("{whose} is expired since {}", date(*not_after))
         }
-        CertificateError::Expired => format!("{WHOSE} is expired"),
+        CertificateError::Expired => format!("{whose} is expired"),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("{WHOSE} is not valid before {}", date(*not_before))
+            format!("{whose} is not valid before {}", date(*not_before))
         }
-        CertificateError::NotValidYet => format!("{WHOSE} is not valid yet"),
+        CertificateError::NotValidYet => format!("{whose} is not valid yet"),
         CertificateError::NotValidForNameContext { expected, presented } => format!(
-            "{WHOSE} is for another name: expected {}, it is for {}",
+            "{whose} is for another name: expected {}, it is for {}",
             expected.to_str(),
             if presented.is_empty() {
                 "no name at all".into()
@@ -40,21 +51,28 @@ fn describe_certificate(fault: &CertificateError) -> String {
                 presented.join(", ").escape_debug().to_string()
             }
         ),
-        CertificateError::NotValidForName => format!("{WHOSE} is for another name"),
-        CertificateError::UnknownIssuer => format!("{WHOSE} was issued by none of the configured CAs"),
-        CertificateError::BadEncoding => format!("{WHOSE} cannot be read"),
+        CertificateError::NotValidForName => format!("{whose} is for another name"),
+        CertificateError::UnknownIssuer => format!("{whose} was issued by none of the configured CAs"),
+        CertificateError::BadEncoding => format!("{whose} cannot be read"),
         // A CA of the configured name but with another key, or a server without the certificate's key.
         CertificateError::BadSignature => {
             format!(
-                "{WHOSE} has a wrong signature: not made by the configured CA, or not with the certificate's key"
+                "{whose} has a wrong signature: not made by the configured CA, or not with the certificate's key"
             )
         }
-        CertificateError::Revoked => format!("{WHOSE} is revoked"),
+        CertificateError::Revoked => format!("{whose} is revoked"),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            format!("{WHOSE} is not meant for TLS servers")
+            let role = if peer == Whose::Server { "servers" } else { "clients" };
+            format!("{whose} is not meant for TLS {role}")
+        }
+        CertificateError::UnknownRevocationStatus => {
+            format!("{whose} was issued by a CA that no configured revocation list is from")
+        }
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            format!("{whose} cannot be checked: the revocation list of its CA is out of date")
         }
         CertificateError::Other(detail) => detail.0.to_string(),
-        other => format!("{WHOSE} does not verify: {other:?}"),
+        other => format!("{whose} does not verify: {other:?}"),
     }
 }
 

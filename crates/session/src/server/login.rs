@@ -88,6 +88,12 @@ impl Server {
             self.fail(now, id, &format!("site {name:?} is disabled; its login from {from} was refused"));
             return Ok(());
         }
+        if let Some(reason) = self.certificate_fault(id, site) {
+            self.refuse(id, refusal::AUTHENTICATION, "authentication failed");
+            self.sites[site].last_failure = Some((now, reason.clone()));
+            self.fail(now, id, &reason);
+            return Ok(());
+        }
         let taken = self.sites[site].link.is_some() && self.sites[site].instance != login.instance;
         if !taken {
             return self.welcome(now, id, site, login, last);

@@ -32,6 +32,8 @@ pub(super) struct Conn {
     pub(super) from: SocketAddr,
     pub(super) started: Now,
     pub(super) fingerprint: [u8; 32],
+    /// The names in the certificate that the client showed.
+    pub(super) shown: Option<Vec<String>>,
     pub(super) stage: Stage,
 }
 

@@ -101,6 +101,8 @@ pub struct World {
     /// Octets of the largest record that gets through, by the clients' uplink.
     pub largest: [usize; MAX_PATHS],
     pub log: Vec<String>,
+    /// The names in the certificate that clients show.
+    pub certificate: Option<Vec<String>>,
 }
 
 pub fn segments(ids: &[u16]) -> SegmentList {
@@ -126,6 +128,7 @@ pub fn site(name: &str) -> SiteParams {
         verifier: cheap_verifier(),
         segments: segments(&[10, 11]),
         enabled: !name.starts_with("disabled"),
+        certificate: None,
     }
 }
 
@@ -161,6 +164,7 @@ impl World {
             deaf: [false; MAX_PATHS],
             largest: [1472; MAX_PATHS],
             log: Vec::new(),
+            certificate: None,
         }
     }
 
@@ -459,6 +463,9 @@ impl World {
                 }
                 self.tls.insert(tls, (at, conn));
                 self.spokes[at].conns.insert(conn, tls);
+                if let Some(names) = &self.certificate {
+                    self.server.certificate(ConnId(tls), names.clone());
+                }
                 self.server.connected(now, ConnId(tls), [7; 32], &Tls(tls));
                 self.spokes[at].client.connected(now, conn, Some(server_address().ip()), [7; 32], &Tls(tls));
             }

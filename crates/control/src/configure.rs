@@ -1,0 +1,304 @@
+//! `configure`: candidate configurations, put in force on the running appliance and written to its file, and taken back.
+//!
+//! Every operator works on a candidate of his own, under the name of his session. Answers are JSON: `done` (a sentence), `text`,
+//! `hints` or `versions`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::edit::{Candidate, Hint, complete};
+use config::{Config, PreparedFile};
+use serde_json::{Value, json};
+use session::Now;
+
+use crate::appliance::Appliance;
+use crate::certificates::unix_now;
+use crate::history::{History, Unconfirmed};
+
+/// Candidates at one time.
+const MAX_CANDIDATES: usize = 32;
+
+/// A candidate that nobody touched for so long is dropped when room is needed.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Minutes that a commit may wait for being confirmed.
+const CONFIRM_MINUTES: std::ops::RangeInclusive<u64> = 1..=1440;
+
+/// Reads and checks a text as the configuration.
+pub type CheckText = Box<dyn Fn(&str) -> Result<Config, String>>;
+
+/// What `configure` needs.
+pub(crate) struct Configure {
+    file: PathBuf,
+    check: CheckText,
+    history: History,
+    candidates: BTreeMap<String, (Candidate, Now)>,
+    unconfirmed: Option<Unconfirmed>,
+}
+
+impl Configure {
+    pub(crate) fn new(file: PathBuf, check: CheckText, config: &Config) -> Self {
+        let unconfirmed = Unconfirmed::read(&file);
+        if let Some(waits) = &unconfirmed {
+            tracing::warn!(
+                "the configuration of {} is not confirmed: it goes back at {}",
+                waits.who,
+                pki::date(waits.until)
+            );
+        }
+        Self {
+            file,
+            check,
+            history: History::new(&config.system.state),
+            candidates: BTreeMap::new(),
+            unconfirmed,
+        }
+    }
+
+    fn running(&self) -> Result<String, String> {
+        fs::read_to_string(&self.file)
+            .map_err(|error| format!("cannot read {}: {error}", self.file.display()))
+    }
+
+    /// The candidate of a session; a new one begins with the file as it is.
+    fn candidate(&mut self, session: &str, now: Now) -> Result<&mut Candidate, String> {
+        if !self.candidates.contains_key(session) {
+            if self.candidates.len() >= MAX_CANDIDATES {
+                self.candidates.retain(|_, (_, touched)| now < *touched + IDLE);
+            }
+            if self.candidates.len() >= MAX_CANDIDATES {
+                return Err("too many candidates are open: discard one".into());
+            }
+            let new = Candidate::new(&self.file, &self.running()?).map_err(|error| error.to_string())?;
+            self.candidates.insert(session.into(), (new, now));
+        }
+        let entry = self.candidates.get_mut(session).ok_or("there is no candidate")?;
+        entry.1 = now;
+        Ok(&mut entry.0)
+    }
+
+    /// The text of a version: 0 is the file as it is, 1 what was before the last commit.
+    fn version(&self, back: usize) -> Result<String, String> {
+        if back == 0 {
+            return self.running();
+        }
+        let versions = self.history.versions();
+        let version = versions.get(back).ok_or_else(|| {
+            format!(
+                "there is no version {back}: `show versions` lists those there are (0 to {})",
+                versions.len().saturating_sub(1)
+            )
+        })?;
+        self.history.text(version).map_err(|error| format!("cannot read version {back}: {error}"))
+    }
+
+    fn versions(&self) -> Value {
+        let versions = self.history.versions();
+        let version = |(back, version): (usize, &crate::history::Version)| json!({ "back": back, "note": version.note, "current": back == 0 });
+        json!({
+            "versions": versions.iter().enumerate().map(version).collect::<Vec<_>>(),
+            "unconfirmed_until": self.unconfirmed.as_ref().map(|waits| pki::date(waits.until)),
+        })
+    }
+}
+
+impl Appliance {
+    /// Answers `configure ...` of `who`, who may change things: `versions`, `confirm`, or `SESSION` and what to do with its candidate.
+    ///
+    /// # Errors
+    /// What cannot be done, and why; then nothing has changed.
+    pub(crate) fn configure(&mut self, who: &str, words: &[&str]) -> Result<Value, String> {
+        let now = self.now();
+        match *words {
+            ["versions"] => Ok(self.configure.versions()),
+            ["confirm"] => self.confirm(who),
+            [session, "discard"] => {
+                self.configure.candidates.remove(session);
+                Ok(done("the candidate is gone"))
+            }
+            [session, "commit"] => self.commit(session, who, None),
+            [session, "commit", "confirmed", minutes] => {
+                let minutes = minutes.parse::<u64>().ok().filter(|minutes| CONFIRM_MINUTES.contains(minutes));
+                let minutes = minutes.ok_or("commit confirmed takes 1 to 1440 minutes")?;
+                self.commit(session, who, Some(minutes))
+            }
+            [session, ref what @ ..] => self.candidate(session, now, what),
+            [] => Err("configure needs a session and what to do".into()),
+        }
+    }
+
+    fn candidate(&mut self, session: &str, now: Now, what: &[&str]) -> Result<Value, String> {
+        let running = self.configure.running()?;
+        let rollback = match *what {
+            ["rollback", back] => {
+                let back = back
+                    .parse()
+                    .map_err(|_| "rollback takes the number of a version, 0 for the one in force")?;
+                Some(self.configure.version(back)?)
+            }
+            _ => None,
+        };
+        let candidate = self.configure.candidate(session, now)?;
+        let edited = match *what {
+            ["set", ref words @ ..] => candidate.set(words),
+            ["add", ref words @ ..] => candidate.add(words),
+            ["delete", ref words @ ..] => candidate.delete(words),
+            ["merge"] => candidate.merge(&running),
+            ["rollback", _] => candidate.replace(&rollback.unwrap_or_default()),
+            ["show", ref words @ ..] => {
+                return Ok(json!({ "text": candidate.show(words).map_err(|error| error.to_string())? }));
+            }
+            ["compare"] => {
+                return Ok(
+                    json!({ "text": candidate.compare(&running), "outdated": candidate.base() != running }),
+                );
+            }
+            ["check"] => {
+                let text = candidate.text();
+                (self.configure.check)(&text)?;
+                return Ok(done("the candidate is good"));
+            }
+            ["complete", ref words @ ..] => {
+                let hint =
+                    |Hint { word, help, literal }| json!({ "word": word, "help": help, "literal": literal });
+                return Ok(
+                    json!({ "hints": complete(candidate, words).into_iter().map(hint).collect::<Vec<_>>() }),
+                );
+            }
+            [] => Ok(()),
+            [other, ..] => {
+                return Err(format!(
+                    "there is no {other:?}; there are: set, add, delete, show, compare, check, commit, commit confirmed MINUTES, \
+                     rollback N, merge, discard, complete"
+                ));
+            }
+        };
+        edited.map_err(|error| error.to_string())?;
+        Ok(
+            json!({ "done": "ok", "changed": candidate.is_changed(), "outdated": candidate.base() != running }),
+        )
+    }
+
+    /// Puts a candidate in force and writes the file. All or nothing.
+    fn commit(&mut self, session: &str, who: &str, confirm: Option<u64>) -> Result<Value, String> {
+        let now = self.now();
+        let running = self.configure.running()?;
+        let candidate = self.configure.candidate(session, now)?;
+        if candidate.base() != running {
+            return Err(
+                "the configuration has changed since this candidate began: `merge` does your changes on top of it, `discard` drops them"
+                    .into(),
+            );
+        }
+        if !candidate.is_changed() {
+            if confirm.is_none() && self.configure.unconfirmed.is_some() {
+                return self.confirm(who);
+            }
+            return Ok(done("nothing has changed"));
+        }
+        let text = candidate.text();
+        let told = self.put_in_force(&text, &running, who, confirm)?;
+        self.configure.candidates.remove(session);
+        Ok(done(&told))
+    }
+
+    fn confirm(&mut self, who: &str) -> Result<Value, String> {
+        let waits = self.configure.unconfirmed.take().ok_or("there is nothing to confirm")?;
+        Unconfirmed::forget(&self.configure.file);
+        tracing::info!("{who} confirmed the configuration of {}", waits.who);
+        Ok(done("the configuration is confirmed"))
+    }
+
+    /// In this order: checked, on the disk beside the old file, in the history, in force, in the old file's place. What fails undoes what
+    /// came before it.
+    fn put_in_force(
+        &mut self,
+        text: &str,
+        running: &str,
+        who: &str,
+        confirm: Option<u64>,
+    ) -> Result<String, String> {
+        let config = (self.configure.check)(text)?;
+        let unwritten = |error: std::io::Error| {
+            format!("nothing has changed, the new configuration cannot be written: {error}")
+        };
+        let file = self.configure.file.clone();
+        let prepared = PreparedFile::new(&file, text.as_bytes(), 0o600).map_err(unwritten)?;
+        let unix = unix_now();
+        let history = self.configure.history.clone();
+        history.keep(running, "hand, or before the first commit", unix).map_err(unwritten)?;
+        history.keep(text, who, unix).map_err(unwritten)?;
+        let waits = confirm.map(|minutes| Unconfirmed {
+            until: unix + 60 * i64::try_from(minutes).unwrap_or(1),
+            who: who.into(),
+            // An older commit that is not confirmed either is confirmed by this one, as far as it is what this one goes back to.
+            before: running.into(),
+        });
+        let noted = waits.as_ref().map_or(Ok(()), |waits| waits.write(&file));
+        let undo = |reason: String| {
+            history.take_back(text);
+            Unconfirmed::forget(&file);
+            reason
+        };
+        noted.map_err(|error| undo(unwritten(error)))?;
+        let told = self.put(config).map_err(|error| undo(format!("nothing has changed: {error}")))?;
+        if let Err(error) = prepared.commit() {
+            let back = (self.configure.check)(running).and_then(|config| self.put(config));
+            let back = back.map_or_else(
+                |error| format!("and what was before cannot be put back: {error}"),
+                |_| "nothing has changed".into(),
+            );
+            return Err(undo(format!("{back}, the new configuration cannot be written: {error}")));
+        }
+        if waits.is_none() {
+            Unconfirmed::forget(&file);
+        }
+        self.configure.unconfirmed = waits;
+        tracing::info!("{who} changed the configuration");
+        Ok(match confirm {
+            None => told,
+            Some(minutes) => format!(
+                "{told}; it goes back by itself in {minutes} minutes unless it is confirmed (commit, or confirm)"
+            ),
+        })
+    }
+
+    /// Notes what a reload has put in force.
+    pub(crate) fn keep_reloaded(&mut self) {
+        let kept = self.configure.running().and_then(|text| {
+            self.configure.history.keep(&text, "hand (reload)", unix_now()).map_err(|error| error.to_string())
+        });
+        if let Err(error) = kept {
+            tracing::warn!("this version of the configuration is not kept: {error}");
+        }
+        if self.configure.unconfirmed.take().is_some() {
+            Unconfirmed::forget(&self.configure.file);
+            tracing::info!("the reload confirmed the configuration");
+        }
+    }
+
+    /// Takes back a commit that nobody has confirmed in time.
+    pub(crate) fn go_back_when_due(&mut self) {
+        if self.configure.unconfirmed.as_ref().is_none_or(|waits| unix_now() < waits.until) {
+            return;
+        }
+        let Some(waits) = self.configure.unconfirmed.take() else { return };
+        let went = self
+            .configure
+            .running()
+            .and_then(|running| self.put_in_force(&waits.before, &running, "nobody's confirming", None));
+        match went {
+            Ok(_) => tracing::warn!("nobody confirmed the configuration of {}: it went back", waits.who),
+            Err(error) => {
+                tracing::error!("nobody confirmed the configuration of {}, but: {error}", waits.who)
+            }
+        }
+        Unconfirmed::forget(&self.configure.file);
+    }
+}
+
+fn done(text: &str) -> Value {
+    json!({ "done": text })
+}
