@@ -147,7 +147,8 @@ def inject(namespace, interface, frames):
 
 @contextlib.contextmanager
 def pinging(host, address, interval=0.02):
-    """Pings while the block runs; yields a dict that then holds `sent` and `received`, without what was in flight at the end."""
+    """Pings while the block runs; yields a dict that then holds `sent` and `received`, without what was in flight at the
+    end, which on a busy machine may be what was sent in the last 0.3 s."""
     result = {}
     process = host.popen("ping", "-n", "-i", interval, address, stdout=subprocess.PIPE, text=True)
     try:
@@ -155,7 +156,8 @@ def pinging(host, address, interval=0.02):
     finally:
         process.send_signal(2)  # SIGINT: ping prints its summary
         output = process.communicate()[0]
-        sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", output).groups())
+        summary = re.search(r"(\d+) packets transmitted, (\d+) received", output)
+        sent, received = map(int, summary.groups()) if summary else (0, 0)
         last = max((int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", output)), default=0)
-        in_flight = min(sent - last, 2)
+        in_flight = min(sent - last, 1 + int(0.3 / interval))
         result.update(sent=sent - in_flight, received=received)
