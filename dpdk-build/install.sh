@@ -12,7 +12,7 @@ set -eu
 build="libdpdk-dev libipsec-mb-dev pkg-config clang libclang-dev gcc libc6-dev"
 run="dpdk libipsec-mb1 kmod"
 test="iproute2 iputils-ping iperf3 tcpdump socat jq python3 python3-pytest python3-scapy \
-python3-cryptography python3-cbor2 openssl clang bpftool libbpf-dev nftables tinyproxy ethtool procps linux-perf"
+python3-cryptography python3-cbor2 tshark openssl clang bpftool libbpf-dev nftables tinyproxy ethtool procps linux-perf"
 
 watch="prometheus chromium fonts-dejavu-core"
 

@@ -162,6 +162,12 @@ impl Fdb {
         Endpoint::unpack((value >> 32) as u32)
     }
 
+    /// Where the address is, and whether it is pinned there.
+    pub fn get(&self, segment: SegmentIndex, mac: MacAddr) -> Option<(Endpoint, bool)> {
+        let (_, value) = self.find(self.key(segment, mac.into()))?;
+        Some((Endpoint::unpack((value >> 32) as u32)?, value as u32 & PINNED != 0))
+    }
+
     /// Notes that the address was seen at `from` in second `now`.
     pub fn learn(&self, segment: SegmentIndex, mac: MacAddr, from: Endpoint, now: u32) -> Learned {
         self.learn_key(self.key(segment, mac.into()), from.into(), now)

@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)] // this is what a command is for
 
+mod ask;
+mod capture;
 mod cert;
+mod explain;
 mod gateways;
 mod join;
 mod logging;
@@ -69,6 +72,10 @@ enum Command {
         #[arg(long, default_value = "/run/causeway.sock")]
         socket: PathBuf,
     },
+    /// Capture packets of the running appliance, as pcapng or a line for each.
+    Capture(capture::Capture),
+    /// Ask what becomes of a frame, step by step, here and at the other end.
+    Explain(explain::Explain),
     /// Ask the running appliance: service l2vpn, ports, segments, mac-table, loops, counters.
     Show {
         /// What to show.
@@ -96,6 +103,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => run::check(&config),
+        Command::Capture(capture) => capture::run(&capture),
+        Command::Explain(explain) => explain::run(&explain),
         Command::Cert(command) => cert::run(&command),
         Command::Reload { socket } => show::reload(&socket),
         Command::Clear { words, socket } => show::clear(&words, &socket),

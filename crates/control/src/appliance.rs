@@ -29,6 +29,7 @@ use crate::engine;
 use crate::gateways::{Gateways, HostPorts};
 use crate::guard::Guard;
 use crate::hops::Hops;
+use crate::insight::Insight;
 use crate::layout::{Changes, Layout};
 use crate::life::Life;
 use crate::nexthop::Routes;
@@ -128,6 +129,7 @@ pub struct Appliance {
     pub(crate) watched: Watched,
     pub(crate) gateways: Gateways,
     pub(crate) guard: Guard,
+    pub(crate) insight: Insight,
     data_port: HeldPort,
     _vtep_ports: Vec<HeldPort>,
     pub(crate) remotes: Vec<Remote>,
@@ -212,6 +214,7 @@ impl Appliance {
             watched,
             gateways,
             guard,
+            insight: Insight::default(),
             data_port,
             _vtep_ports: vtep_ports,
             remotes: Vec::new(),
@@ -295,6 +298,7 @@ impl Appliance {
                 Err(error) => tracing::error!("the configuration was not changed: {error}"),
             }
         }
+        self.insight_work(now);
         self.outputs();
         if self.dirty {
             self.publish();
@@ -421,6 +425,8 @@ impl Appliance {
                 }
                 Output::SendBlock(block) => self.send_block(&block),
                 Output::Changed(session) => self.changed(session),
+                Output::Asked(session, question) => self.asked(session, &question),
+                Output::Answered(session, answer) => self.answered(session, answer),
                 Output::Log(Level::Info, text) => tracing::info!("{text}"),
                 Output::Log(Level::Warn, text) => tracing::warn!("{text}"),
             }
@@ -487,6 +493,7 @@ impl Appliance {
             hops: &self.hops,
             sessions: self.views(),
             data_port: self.data_port.port(),
+            watch: self.insight.watch(),
             old,
         }
     }

@@ -24,6 +24,13 @@ impl Clock {
         self.start
     }
 
+    /// The date at which the monotonic time was `then`, as time since 1970.
+    pub fn unix_time(&self, then: Duration) -> Duration {
+        let ago = self.now().saturating_sub(then);
+        let then = SystemTime::now().checked_sub(ago);
+        then.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default()
+    }
+
     /// The date at which the monotonic time was `then`, in seconds since 1970. Counted back from the system's
     /// date of today, which may have been set right since the start.
     pub fn unix_seconds(&self, then: Duration) -> u64 {

@@ -10,6 +10,7 @@ impl Appliance {
     pub(crate) fn request(&mut self, request: Request) {
         let words = request.words();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let Some(request) = self.insight_request(&words, request) else { return };
         match *words.as_slice() {
             ["reload"] => {
                 let done = self.reload().map(|done| json!({ "done": done }));

@@ -11,6 +11,7 @@ use wire::ethernet;
 use wire::mac::{MacAddr, MacBits};
 
 use crate::guard::Guard;
+use crate::insight::Watch;
 use crate::layout::Layout;
 
 /// Octets that a block's header takes (protocol 4.2).
@@ -29,6 +30,7 @@ pub(crate) struct Of<'a> {
     pub(crate) gateway: Option<MacAddr>,
     pub(crate) guard: &'a Guard,
     pub(crate) layout: &'a Layout,
+    pub(crate) watch: &'a Watch,
     /// The policy that this one follows.
     pub(crate) old: Option<&'a Policy>,
 }
@@ -40,8 +42,8 @@ pub(crate) fn build(of: &Of<'_>) -> Policy {
         storm: storm(of),
         egress: egress(of),
         neighbours: Neighbours::Unseen,
-        captured: false,
-        own: None,
+        captured: of.watch.captures(of.index),
+        own: of.watch.own(of.index),
         asks_as: MacBits::default(),
         reflections: of.guard.reflections(of.attachments),
     }

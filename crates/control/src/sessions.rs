@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use bridge::SessionIndex;
 use config::{Cipher, Config, Mode, Role};
 use record::{Engine, LaneId};
+use session::message::Message;
 use session::scram::{NoVerifier, Verifier};
 use session::{
     Client, ClientParams, ConnId, Exporter, Now, Output, PeerBlock, Random, SegmentList, Server,
@@ -197,6 +198,14 @@ impl Sessions {
         match self {
             Self::Client(client, _) => client.set_uplinks(now, uplinks),
             Self::Server(server) => server.set_uplinks(now, uplinks),
+        }
+    }
+
+    /// Asks the other end of a session something, or answers it. False: there is no control connection now.
+    pub(crate) fn tell(&mut self, session: SessionIndex, message: &Message) -> bool {
+        match self {
+            Self::Client(client, _) => client.tell(message),
+            Self::Server(server) => server.tell(session, message),
         }
     }
 

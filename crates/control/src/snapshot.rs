@@ -19,6 +19,7 @@ use wire::way::{MAX_PATHS, Way};
 use crate::gateways::GatewayPort;
 use crate::guard::Guard;
 use crate::hops::Hops;
+use crate::insight::Watch;
 use crate::layout::{Layout, Meeting};
 use crate::policy;
 
@@ -56,6 +57,8 @@ pub(crate) struct Source<'a> {
     /// By number.
     pub(crate) sessions: Vec<Option<SessionView>>,
     pub(crate) data_port: u16,
+    /// What is watched.
+    pub(crate) watch: Watch,
     /// The tables that these follow, whose budgets they take over.
     pub(crate) old: &'a Tables,
 }
@@ -74,7 +77,7 @@ impl Source<'_> {
             by_tunnel: TunnelMap::new(enabled.map(|(index, segment)| (segment.tunnel_id, index))),
             attachments,
             sessions,
-            taps: None,
+            taps: self.watch.taps(),
         }
     }
 
@@ -169,6 +172,7 @@ impl Source<'_> {
                     .map(|gateway| gateway.mac),
                 guard: self.guard,
                 layout: self.layout,
+                watch: &self.watch,
                 old: self.old.segments.get(index).map(|segment| &segment.policy),
             });
             Segment {

@@ -21,6 +21,7 @@ pub mod command;
 mod drops;
 pub mod egress;
 mod engine;
+pub mod explain;
 pub mod forward;
 pub mod frame;
 mod inspect;

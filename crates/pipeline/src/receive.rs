@@ -119,7 +119,7 @@ struct Whole {
 
 /// What came out of one record, to be counted with it, and the segment of the frame before.
 #[derive(Default)]
-struct Unpacked {
+pub(crate) struct Unpacked {
     segment: Option<(u16, SegmentIndex, Rules)>,
     frames: u64,
     octets: u64,
@@ -130,7 +130,13 @@ struct Unpacked {
 impl Unpacked {
     /// Takes a whole frame that came through the tunnel, if it belongs to a segment of the session.
     #[inline]
-    fn accept(&mut self, view: View<'_>, session: SessionIndex, tunnel: u16, frame: &[u8]) -> Option<Meta> {
+    pub(crate) fn accept(
+        &mut self,
+        view: View<'_>,
+        session: SessionIndex,
+        tunnel: u16,
+        frame: &[u8],
+    ) -> Option<Meta> {
         let (segment, Rules { mtu, checks }) = match self.segment {
             Some((same, index, rules)) if same == tunnel => (index, rules),
             _ => {

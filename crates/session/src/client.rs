@@ -352,6 +352,10 @@ impl Client {
             (Message::Bye { text, .. }, _) => {
                 return Err(format!("the server ended the login: {}", printable(&text)));
             }
+            (Message::Question(question), Stage::Open) => {
+                self.out.push_back(Output::Asked(SESSION, question));
+            }
+            (Message::Answer(answer), Stage::Open) => self.out.push_back(Output::Answered(SESSION, answer)),
             (Message::Segments(segments), Stage::Open) => {
                 self.peer_segments = segments;
                 self.out.push_back(Output::Changed(SESSION));

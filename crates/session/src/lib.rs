@@ -11,6 +11,7 @@ mod epoch;
 mod framing;
 mod link;
 pub mod message;
+pub mod question;
 pub mod scram;
 mod server;
 mod status;
@@ -21,6 +22,8 @@ use std::time::Duration;
 use bridge::SessionIndex;
 use record::{LaneId, RxLane, TxLane};
 use wire::way::Way;
+
+use question::{Answer, Question};
 
 pub use client::{Client, ClientParams};
 pub use link::PeerBlock;
@@ -106,6 +109,10 @@ pub enum Output {
     SendBlock(OwnBlock),
     /// What [`SessionView`] says of the session has changed: up, down, address, or segments.
     Changed(SessionIndex),
+    /// The other end asks something, to be answered by `answer`.
+    Asked(SessionIndex, Question),
+    /// The other end answers a question.
+    Answered(SessionIndex, Answer),
     /// For the log.
     Log(Level, String),
 }

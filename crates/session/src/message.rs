@@ -7,6 +7,7 @@ use record::LaneId;
 use wire::tunnel::TunnelId;
 
 use crate::MAX_LANES;
+use crate::question::{Answer, Question};
 
 /// Segments that a side attaches: tunnel ID and MTU.
 pub type SegmentList = Vec<(TunnelId, u16)>;
@@ -84,6 +85,10 @@ pub enum Message {
     Redirect(String),
     /// Either: the segments it attaches now.
     Segments(SegmentList),
+    /// Either: what the other knows.
+    Question(Question),
+    /// Either: this.
+    Answer(Answer),
     /// Of a type that this version does not know: to be skipped.
     Unknown(u64),
 }
@@ -150,7 +155,7 @@ impl From<Cbor> for Malformed {
     }
 }
 
-fn bad(what: &str) -> Malformed {
+pub(crate) fn bad(what: &str) -> Malformed {
     Malformed(what.into())
 }
 
@@ -168,6 +173,8 @@ impl Message {
             Self::Bye { .. } => "bye",
             Self::Redirect(_) => "redirect",
             Self::Segments(_) => "segments",
+            Self::Question(_) => "question",
+            Self::Answer(_) => "answer",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -238,6 +245,14 @@ impl Message {
                 e.u8(10)?.map(1)?.u8(1)?;
                 write_segments(e, segments)?;
             }
+            Self::Question(question) => {
+                e.u8(12)?;
+                question.write(e)?;
+            }
+            Self::Answer(answer) => {
+                e.u8(13)?;
+                answer.write(e)?;
+            }
             Self::Unknown(kind) => {
                 e.u64(*kind)?.map(0)?;
             }
@@ -263,6 +278,8 @@ impl Message {
             8 => bye(&mut d)?,
             9 => redirect(&mut d)?,
             10 => segments_message(&mut d)?,
+            12 => Self::Question(Question::read(&mut d)?),
+            13 => Self::Answer(Answer::read(&mut d)?),
             _ => {
                 d.skip()?;
                 Self::Unknown(kind)
@@ -273,7 +290,7 @@ impl Message {
 }
 
 /// Reads a map with unsigned keys; `read` returns whether it knows the key and has taken its value.
-fn body<'b>(
+pub(crate) fn body<'b>(
     d: &mut Decoder<'b>,
     mut read: impl FnMut(u64, &mut Decoder<'b>) -> Result<bool, Malformed>,
 ) -> Result<(), Malformed> {

@@ -281,6 +281,14 @@ impl Server {
             }
             (Message::Response(response), Stage::Challenged { .. }) => self.response(now, id, &response),
             (Message::Open(open), Stage::Welcomed { .. }) => self.open(now, id, open, exporter),
+            (Message::Question(question), Stage::Open { site }) => {
+                self.out.push_back(Output::Asked(index(*site), question));
+                Ok(())
+            }
+            (Message::Answer(answer), Stage::Open { site }) => {
+                self.out.push_back(Output::Answered(index(*site), answer));
+                Ok(())
+            }
             (Message::Segments(segments), Stage::Open { site }) => {
                 let site = *site;
                 self.sites[site].peer_segments = segments;

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bridge::SessionIndex;
+use session::message::Message;
+use session::question::{Detail, Question};
 use session::{ConnId, SiteParams, State};
 use world::*;
 
@@ -264,4 +266,33 @@ fn a_site_that_requires_a_certificate_is_refused_without_it() {
     world.server.set_site(now, SessionIndex(0), required());
     world.run(Duration::from_secs(1));
     assert!(world.is_up(spoke));
+}
+
+#[test]
+fn either_end_asks_and_the_other_answers() {
+    let mut world = World::new(21, &["oslo", "lima"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    let lima = world.spoke("lima", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo) && world.is_up(lima)), "{:#?}", world.log);
+    let details = vec![("tunnel".to_owned(), Detail::Uint(10))];
+    let question =
+        |number| Message::Question(Question { number, kind: "segment".into(), details: details.clone() });
+    assert!(world.spokes[lima].client.tell(&question(7)));
+    assert!(world.server.tell(SessionIndex(0), &question(8)));
+    assert!(!world.server.tell(SessionIndex(9), &question(9)), "nobody is there");
+    world.run(Duration::from_secs(1));
+    let (mut echoed, mut refused) = (0, 0);
+    for (session, answer) in &world.answers {
+        match session {
+            None => {
+                echoed += 1;
+                assert_eq!((answer.number, answer.details.as_ref()), (7, Some(&details)));
+            }
+            Some(session) => {
+                refused += 1;
+                assert_eq!((*session, answer.number, &answer.details), (SessionIndex(0), 8, &None));
+            }
+        }
+    }
+    assert_eq!((echoed, refused), (1, 1));
 }

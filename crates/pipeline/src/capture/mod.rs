@@ -45,7 +45,7 @@ pub enum Point {
 }
 
 /// Where a packet was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The port it was on.
     pub port: Option<PortIndex>,
@@ -153,6 +153,11 @@ impl Tapped {
     /// The next packet, if there is one.
     pub fn take(&self) -> Option<Packet> {
         self.full.try_recv().ok()
+    }
+
+    /// Whether there is a packet.
+    pub fn is_waiting(&self) -> bool {
+        !self.full.is_empty()
     }
 
     /// Gives a packet's buffer back for another.

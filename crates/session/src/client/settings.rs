@@ -5,6 +5,13 @@ use crate::message::{Message, SegmentList, farewell};
 use crate::{Now, Output};
 
 impl Client {
+    /// Asks the server something, or answers it. False: there is no control connection now.
+    pub fn tell(&mut self, message: &Message) -> bool {
+        let Some(conn) = self.current else { return false };
+        self.send(conn, message);
+        true
+    }
+
     /// Attaches other segments from now on, and tells the server. The session goes on.
     pub fn set_segments(&mut self, segments: SegmentList) {
         if self.params.segments == segments {

@@ -11,6 +11,15 @@ use crate::message::{Message, farewell};
 use crate::{ConnId, Now, Output};
 
 impl Server {
+    /// Asks a client something, or answers it. False: it has no control connection now.
+    pub fn tell(&mut self, session: SessionIndex, message: &Message) -> bool {
+        let Some(conn) = self.sites.get(usize::from(session.0)).and_then(|site| site.current) else {
+            return false;
+        };
+        self.send(conn, message);
+        true
+    }
+
     /// Changes what holds for all sites. Sessions that are up keep what they agreed on.
     pub fn set_limits(&mut self, dead_peer: Duration, max_half_open: usize, ciphers: Vec<Cipher>) {
         self.params.dead_peer = dead_peer;

@@ -11,6 +11,8 @@ use std::time::Duration;
 use bridge::SessionIndex;
 use record::{Cipher, LaneId, OVERHEAD, RxLane, TxLane};
 use ring::hmac;
+use session::message::Message;
+use session::question::{Answer, Question};
 use session::scram::Verifier;
 use session::*;
 use wire::tunnel::TunnelId;
@@ -103,6 +105,8 @@ pub struct World {
     pub log: Vec<String>,
     /// The names in the certificate that clients show.
     pub certificate: Option<Vec<String>>,
+    /// Answers to questions; those that the server got with their session.
+    pub answers: Vec<(Option<SessionIndex>, Answer)>,
 }
 
 pub fn segments(ids: &[u16]) -> SegmentList {
@@ -165,6 +169,7 @@ impl World {
             largest: [1472; MAX_PATHS],
             log: Vec::new(),
             certificate: None,
+            answers: Vec::new(),
         }
     }
 
@@ -437,6 +442,13 @@ impl World {
                     }
                 }
                 Output::Log(_, text) => self.log.push(format!("server: {text}")),
+                Output::Asked(session, question) => {
+                    let answer = Answer { number: question.number, details: Some(question.details) };
+                    self.server.tell(session, &Message::Answer(answer));
+                }
+                Output::Answered(session, answer) => {
+                    self.answers.push((Some(session), answer));
+                }
                 Output::Connect(..) | Output::Changed(_) | Output::LoggedIn(_) => {}
             }
         }
@@ -500,6 +512,11 @@ impl World {
                 self.seal(true, (at, uplink), (session, path), &[&[1], &body[..]].concat(), record);
             }
             Output::Log(_, text) => self.log.push(format!("client {at}: {text}")),
+            Output::Asked(_, Question { number, .. }) => {
+                let answer = Message::Answer(Answer { number, details: None });
+                self.spokes[at].client.tell(&answer);
+            }
+            Output::Answered(_, answer) => self.answers.push((None, answer)),
             Output::Changed(_) | Output::LoggedIn(_) => {}
         }
     }
