@@ -158,7 +158,7 @@ class HubLab(Topology):
         """System, ports and segments."""
         site = appliance.name
         text = (f'mode = "{"server" if site == "hub" else "client"}"\n'
-                f'[system]\nworkers = [{core}]\nidle = "adaptive"\nsocket = "{appliance.socket}"\n'
+                f'[system]\nworkers = [{core}]\nidle = "adaptive"\nsocket = "{appliance.socket}"\nstate = "{appliance.socket}.state"\n'
                 f'[[port]]\nname = "trunk0"\nrole = "trunk"\ndevice = "kernel:lan0"\nmtu = {TRUNK_MTU}\n'
                 '[[port]]\nname = "wan"\nrole = "uplink"\ndevice = "kernel:eth0"\n')
         if f"{site}-vtep" in self.namespaces:

@@ -44,6 +44,7 @@ mode = "server"
 workers = {workers}
 idle = "adaptive"
 socket = "{socket}"
+state = "{socket}.state"
 
 [[port]]
 name = "trunk0"
@@ -88,6 +89,7 @@ mode = "client"
 workers = {workers}
 idle = "adaptive"
 socket = "{socket}"
+state = "{socket}.state"
 
 [[port]]
 name = "underlay"

@@ -245,7 +245,7 @@ def test_certificates_are_renewed_under_traffic(lab):
         reload(lab, lab.a)
         assert lab.served() == sh(lab.binary, "cert", "fingerprint", lab.directory / "two.crt").strip()
         time.sleep(1)
-    assert result["received"] == result["sent"] > 50, result
+    assert result["received"] == result["sent"] > 20, result
     assert lab.a.show("service", "l2vpn")["sites"][0]["up_s"] > since
     # A key that does not fit is refused, and nothing changes.
     (lab.directory / "one.key").write_bytes((lab.directory / "one-request.key").read_bytes())

@@ -48,13 +48,8 @@ impl Configure {
                 pki::date(waits.until)
             );
         }
-        Self {
-            file,
-            check,
-            history: History::new(&config.system.state),
-            candidates: BTreeMap::new(),
-            unconfirmed,
-        }
+        let history = History::new(&config.system.state, &file);
+        Self { file, check, history, candidates: BTreeMap::new(), unconfirmed }
     }
 
     fn running(&self) -> Result<String, String> {
@@ -62,9 +57,10 @@ impl Configure {
             .map_err(|error| format!("cannot read {}: {error}", self.file.display()))
     }
 
-    /// The candidate of a session; a new one begins with the file as it is.
+    /// The candidate of a session; one that is new, or in which nothing was changed yet, begins with the file as it is.
     fn candidate(&mut self, session: &str, now: Now) -> Result<&mut Candidate, String> {
-        if !self.candidates.contains_key(session) {
+        if !self.candidates.get(session).is_some_and(|(candidate, _)| candidate.is_changed()) {
+            self.candidates.remove(session);
             if self.candidates.len() >= MAX_CANDIDATES {
                 self.candidates.retain(|_, (_, touched)| now < *touched + IDLE);
             }
@@ -140,6 +136,10 @@ impl Appliance {
             }
             _ => None,
         };
+        if rollback.is_some() {
+            // It takes the place of whatever was changed, and begins with what is in force now.
+            self.configure.candidates.remove(session);
+        }
         let candidate = self.configure.candidate(session, now)?;
         let edited = match *what {
             ["set", ref words @ ..] => candidate.set(words),

@@ -29,8 +29,9 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn new(state: &Path) -> Self {
-        Self { directory: state.join("history") }
+    /// Those of the configuration in `file`: appliances that share a directory do not share versions.
+    pub(crate) fn new(state: &Path, file: &Path) -> Self {
+        Self { directory: state.join("history").join(file.file_stem().unwrap_or_default()) }
     }
 
     /// Newest first: the first is in force.
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn twenty_versions_are_kept_and_none_twice() {
         let state = std::env::temp_dir().join(format!("causeway-history-{}", std::process::id()));
-        let history = History::new(&state);
+        let history = History::new(&state, Path::new("/etc/a.toml"));
         for at in 0..25 {
             for _ in 0..2 {
                 history.keep(&format!("a = {at}\n"), "ann\u{1b} from local", 951_782_400).expect("kept");
