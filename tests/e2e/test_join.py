@@ -137,6 +137,8 @@ def test_a_site_is_added_and_joins_with_nothing_else(lab):
     assert own["use"] == "server" and own["days_left"] > 3000 and not own["warnings"]
     assert own["fingerprint"] == lab.served() == lab.certificate(lab.b)["pinned"][0]
     assert lab.certificate(lab.b)["shown_by_server"]["fingerprint"] == own["fingerprint"]
+    shown = lab.causeway(lab.b, "show", "certificate", "--socket", lab.b.socket)
+    assert "the server is known by its fingerprint " + own["fingerprint"] in shown
 
 
 def test_sites_are_disabled_enabled_and_get_new_passwords(lab):

@@ -81,6 +81,7 @@ fn layout(words: &str, answer: &Value) -> String {
             format!("{entries}{count} of {} addresses\n", text(&answer["max_macs"]))
         }
         "loops" => loops(answer),
+        "certificate" => certificates(answer),
         _ => counters(answer),
     }
 }
@@ -94,6 +95,41 @@ fn service(answer: &Value) -> String {
             let ago = site["last_failure_s"].as_f64().unwrap_or(0.0);
             out += &format!("\n{}: last failure {ago:.0} s ago: {reason}\n", text(&site["site"]));
         }
+    }
+    out
+}
+
+/// The certificates that are in force.
+fn certificates(answer: &Value) -> String {
+    let mut out = table(
+        &answer["certificates"],
+        &["use", "subject", "issuer", "not_after", "days_left", "key", "file"],
+    );
+    for certificate in answer["certificates"].as_array().into_iter().flatten() {
+        let name = text(&certificate["use"]);
+        out += &format!("\n{name}: fingerprint {}\n", text(&certificate["fingerprint"]));
+        out += &format!("{name}: for {}\n", text(&certificate["names"]));
+        for warning in certificate["warnings"].as_array().into_iter().flatten() {
+            out += &format!("{name}: warning: {}\n", text(warning));
+        }
+    }
+    for crl in answer["crls"].as_array().into_iter().flatten() {
+        let (made, next) = (text(&crl["made"]), text(&crl["next"]));
+        out += &format!("\n{}: from {}, made {made}, next {next}\n", text(&crl["use"]), text(&crl["issuer"]));
+        for warning in crl["warnings"].as_array().into_iter().flatten() {
+            out += &format!("{}: warning: {}\n", text(&crl["use"]), text(warning));
+        }
+    }
+    for pinned in answer["pinned"].as_array().into_iter().flatten() {
+        out += &format!("\nthe server is known by its fingerprint {}\n", text(pinned));
+    }
+    if let Some(end) = answer["shown_by_server"]["not_after"].as_str() {
+        let shown = &answer["shown_by_server"];
+        out += &format!(
+            "the server showed {}, valid until {end}, fingerprint {}\n",
+            text(&shown["subject"]),
+            text(&shown["fingerprint"])
+        );
     }
     out
 }
