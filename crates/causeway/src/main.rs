@@ -6,6 +6,7 @@
 mod ask;
 mod capture;
 mod cert;
+mod console;
 mod explain;
 mod gateways;
 mod join;
@@ -56,7 +57,13 @@ enum Command {
     /// Write a client's configuration from the token that `causeway site add` printed on the server.
     Join(join::Join),
     /// Read a password and print its verifier, for [[server.site]] verifier = "...".
-    Passwd,
+    Passwd {
+        /// Print a hash for [[console.user]] password_hash = "..." instead.
+        #[arg(long)]
+        console: bool,
+    },
+    /// Open the appliance's console, or do one command of it: causeway console -c "show sessions | json".
+    Console(console::Wanted),
     /// Put the changed configuration in force on the running appliance, as SIGHUP does. What did not change goes on undisturbed.
     Reload {
         /// The appliance's socket.
@@ -76,7 +83,7 @@ enum Command {
     Capture(capture::Capture),
     /// Ask what becomes of a frame, step by step, here and at the other end.
     Explain(explain::Explain),
-    /// Ask the running appliance: service l2vpn, ports, segments, mac-table, loops, counters.
+    /// Show what the running appliance does: causeway show service l2vpn. Words may be abbreviated; docs/console.md has them all.
     Show {
         /// What to show.
         #[arg(required = true)]
@@ -110,7 +117,8 @@ fn main() -> ExitCode {
         Command::Clear { words, socket } => show::clear(&words, &socket),
         Command::Site(command) => site::run(&command),
         Command::Join(join) => join.run(),
-        Command::Passwd => passwd::run(),
+        Command::Passwd { console } => passwd::run(console),
+        Command::Console(wanted) => console::run(&wanted),
         Command::Show { words, json, socket } => show::run(&words, json, &socket),
     };
     match done {

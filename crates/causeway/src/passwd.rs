@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, stdin};
 
+use argon2::password_hash::SaltString;
+use argon2::{Argon2, PasswordHasher};
 use control::random::OsRandom;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use session::scram::Verifier;
@@ -9,8 +11,18 @@ use zeroize::Zeroizing;
 
 use crate::Failure;
 
-pub(crate) fn run() -> Result<(), Failure> {
-    println!("{}", Verifier::new(&read()?, &mut OsRandom::new())?);
+/// Prints what the configuration keeps of a password: a site's verifier, or the hash of a user of the console.
+pub(crate) fn run(for_console: bool) -> Result<(), Failure> {
+    let password = read()?;
+    if for_console {
+        let mut salt = [0; 16];
+        OsRandom::new().fill(&mut salt);
+        let salt = SaltString::encode_b64(&salt).map_err(|error| Failure(error.to_string()))?;
+        let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
+        println!("{}", hash.map_err(|error| Failure(error.to_string()))?);
+        return Ok(());
+    }
+    println!("{}", Verifier::new(&password, &mut OsRandom::new())?);
     Ok(())
 }
 

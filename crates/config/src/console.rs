@@ -54,7 +54,8 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> Console {
     let file = |key| table.string(key).map(|found| directory.join(found.value));
     let (certificate, key) = (file("certificate"), file("key"));
     if let Some(found) = listen.as_ref().filter(|found| !found.value.ip().is_loopback() && !wants_tls) {
-        let problem = format!("{} is no loopback address: needs tls = true, certificate and key", found.value.ip());
+        let problem =
+            format!("{} is no loopback address: needs tls = true, certificate and key", found.value.ip());
         table.fault(Some(found.at), "listen", problem);
     }
     let tls = match (wants_tls, certificate, key) {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod attachments;
+mod console;
 mod credentials;
 pub mod edit;
 mod gateway;
@@ -26,6 +27,7 @@ use std::fs;
 use std::path::Path;
 
 pub use attachments::{Attachment, Encap};
+pub use console::{Console, User};
 pub use credentials::{Authority, OwnCertificate};
 pub use gateway::{Gateway, Route};
 pub use guard::{DuplicateMac, LoopGuard, LoopGuardMode};
@@ -58,6 +60,8 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// Server or client, with all that belongs to it.
     pub mode: Mode,
+    /// Who may use the console over TCP.
+    pub console: Console,
 }
 
 impl Config {
@@ -86,5 +90,6 @@ fn read(root: &Table<'_>, directory: &Path) -> Option<Config> {
     let duplicate_mac = guard::duplicate_mac(root);
     let metrics = metrics::read(&root.table_or_empty("metrics"));
     let mode = mode::read(root, &segments, directory, &system.state);
-    Some(Config { system, ports, segments, loop_guard, duplicate_mac, metrics, mode: mode? })
+    let console = console::read(&root.table_or_empty("console"), directory);
+    Some(Config { system, ports, segments, loop_guard, duplicate_mac, metrics, mode: mode?, console })
 }

@@ -168,9 +168,11 @@ impl Editor {
             Key::Control('u') => self.kill(0, self.cursor),
             Key::Control('w') => self.kill(self.word_start(), self.cursor),
             Key::Control('y') => {
-                for c in self.killed.clone() {
-                    self.insert(c);
-                }
+                let room = MAX_LINE - self.line.len();
+                let killed: Vec<char> = self.killed.iter().copied().take(room).collect();
+                let end = self.cursor + killed.len();
+                self.line.splice(self.cursor..self.cursor, killed);
+                self.go(end);
             }
             Key::Control('l') if self.raw => {
                 self.output += "\x1b[H\x1b[2J";
@@ -198,7 +200,8 @@ impl Editor {
         self.line.insert(self.cursor, c);
         self.cursor += 1;
         // What is typed at the end of a short line needs no more than itself.
-        if self.raw && !self.hidden && self.cursor == self.line.len() && self.width() + 2 < self.columns {
+        let short = 2 * (self.prompt.len() + self.line.len() + 1) < self.columns;
+        if self.raw && !self.hidden && self.cursor == self.line.len() && short {
             self.output.push(c);
         } else {
             self.redraw();
@@ -287,10 +290,6 @@ impl Editor {
             + after[word..].iter().position(|c| c.is_whitespace()).unwrap_or(after.len() - word)
     }
 
-    fn width(&self) -> usize {
-        columns(self.prompt.chars()) + columns(self.line.iter().copied())
-    }
-
     /// Writes the line anew: of one that is wider than the window, the part around the cursor.
     fn redraw(&mut self) {
         if !self.raw {
@@ -300,17 +299,24 @@ impl Editor {
         self.output += &self.prompt;
         if !self.hidden {
             let room = self.columns.saturating_sub(columns(self.prompt.chars()) + 1).max(8);
-            let mut from = 0;
-            while columns(self.line[from..self.cursor].iter().copied()) >= room {
-                from += room / 2;
-                from = from.min(self.cursor);
-            }
+            // Of a line that fits, all; else what has room before the cursor, and some behind it. Costs what is shown, not what there is.
+            let before = if self.line.len() < room && columns(self.line.iter().copied()) < room {
+                room
+            } else {
+                room * 3 / 4
+            };
+            let mut seen = 0;
+            let kept = self.line[..self.cursor].iter().rev().take_while(|c| {
+                seen += width(**c).max(1);
+                seen < before
+            });
+            let from = self.cursor - kept.count();
             let mut used = 0;
             let shown: Vec<char> = self.line[from..]
                 .iter()
                 .copied()
                 .take_while(|c| {
-                    used += width(*c);
+                    used += width(*c).max(1);
                     used <= room
                 })
                 .collect();

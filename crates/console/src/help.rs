@@ -138,9 +138,7 @@ mod tests {
         assert_eq!(completed("sh mac site New"), line("sh mac site \"New York\" "));
         assert_eq!(completed("show ports | inc"), line("show ports | include "));
         assert_eq!(completed("bogus x"), Completion::Nothing);
-        assert!(
-            matches!(completed("s"), Completion::Several(ways) if ways.iter().any(|(word, _)| word == "site"))
-        );
+        assert!(matches!(completed("sh mac s"), Completion::Several(ways) if ways.len() == 2));
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn long_answers_come_in_pages() {
     talk.send(b" ");
     assert!(talk.shown().ends_with("p17   up\n--More--"), "one page");
     talk.send(b"q");
-    assert!(talk.shown().ends_with("hub> "));
+    assert!(talk.shown().ends_with("hub> \x1b[K"));
     talk.send(b"terminal length 0\rshow ports\r");
     talk.asked().expect("asked");
     talk.answer(Ok(&ports(30)));
@@ -194,7 +194,7 @@ fn lines_of_a_stream_come_one_by_one() {
     talk.console.line(&json!({ "text": "two" }));
     assert_eq!(talk.shown(), "one\n");
     talk.answer(Ok(&Value::Null));
-    assert!(talk.shown().ends_with("hub> "));
+    assert!(talk.shown().ends_with("hub> \x1b[K"));
 }
 
 proptest! {

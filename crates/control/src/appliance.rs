@@ -24,6 +24,7 @@ use session::{ConnId, Level, Now, Output, OwnBlock, PeerBlock, SessionView};
 use crate::clock::Clock;
 use crate::configure::{CheckText, Configure};
 use crate::connections::{Connections, Happened, SetupError};
+use crate::consoles::Consoles;
 use crate::datasock::{HeldPort, HoldError};
 use crate::engine;
 use crate::gateways::{Gateways, HostPorts};
@@ -108,6 +109,9 @@ pub enum ControlError {
     /// The socket that requests come to.
     #[error("cannot listen on {0}: {1}")]
     Socket(std::path::PathBuf, io::Error),
+    /// The consoles.
+    #[error("{0}")]
+    Consoles(String),
     /// The configuration has more of something than there can be.
     #[error("the configuration has too many segments, attachments or sites")]
     NoPlace,
@@ -125,7 +129,8 @@ pub struct Appliance {
     pub(crate) layout: Layout,
     pub(crate) sessions: Sessions,
     pub(crate) connections: Connections,
-    requests: RequestSocket,
+    pub(crate) requests: RequestSocket,
+    pub(crate) consoles: Consoles,
     pub(crate) watched: Watched,
     pub(crate) gateways: Gateways,
     pub(crate) guard: Guard,
@@ -186,6 +191,8 @@ impl Appliance {
         let requests = RequestSocket::bind(socket, connections.registry())
             .map_err(|error| ControlError::Socket(socket.clone(), error))?;
         let watched = Watched::new(&config, now)?;
+        let consoles =
+            Consoles::new(&config.console, connections.registry()).map_err(ControlError::Consoles)?;
         let no_netlink = |error| ControlError::System("cannot ask the kernel for routes", error);
         let hops = Hops::new(&config).map_err(no_netlink)?;
         let uplink = config.ports.iter().position(|port| port.role == Role::Uplink);
@@ -212,6 +219,7 @@ impl Appliance {
             connections,
             requests,
             watched,
+            consoles,
             gateways,
             guard,
             insight: Insight::default(),
@@ -516,15 +524,6 @@ impl Appliance {
         self.graveyard.push(self.parts.tables.swap(tables));
         self.graveyard.retain(|old| Arc::strong_count(old) > 1);
         self.dirty = false;
-    }
-
-    fn serve_requests(&mut self) {
-        let events = self.connections.take_others();
-        let now = self.now();
-        for request in self.requests.requests(self.connections.registry(), &events, now) {
-            self.request(request);
-        }
-        self.requests.flush(now);
     }
 
     /// Answers `causeway show`.

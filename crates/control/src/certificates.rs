@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use session::Now;
 
 use crate::connections::SetupError;
+use crate::consoles::ConsoleTls;
 use crate::tls::{self, Authority, ClientTls, Material, ServerTls, Trust, certificate_json};
 
 /// Warnings come so often.
@@ -31,6 +32,9 @@ const SOON_DAYS: i64 = 30;
 /// A file is missing, damaged, or does not fit.
 pub fn check_files(config: &Config) -> Result<Vec<String>, PemError> {
     let now = unix_now();
+    if let Some((certificate, key)) = &config.console.tls {
+        ConsoleTls::from_files(certificate, key)?;
+    }
     match &config.mode {
         Mode::Server(Server { certificate, .. }) if certificate.made && !certificate.certificate.exists() => {
             Ok(vec![format!(

@@ -3,9 +3,31 @@
 use serde_json::{Value, json};
 
 use crate::appliance::Appliance;
-use crate::requests::{Request, Role};
+use crate::consoles::Known;
+use crate::requests::{Request, Role, masked};
 
 impl Appliance {
+    /// One round of requests and consoles.
+    pub(crate) fn serve_requests(&mut self) {
+        let events = self.connections.take_others();
+        let now = self.now();
+        let (mut requests, opened) = self.requests.requests(self.connections.registry(), &events, now);
+        for Request { who, line, .. } in requests.iter().filter(|request| !request.is_look()) {
+            let command = console::printable(&masked(line));
+            tracing::info!(target: "audit", user = who.user, from = who.from, command, "request");
+        }
+        let names = Known { layout: &self.layout };
+        for new in opened {
+            self.consoles.open(new, self.connections.registry(), now, &names);
+        }
+        requests.extend(self.consoles.requests(self.connections.registry(), &events, now, &names));
+        for request in requests {
+            self.request(request);
+        }
+        self.requests.flush(now);
+        self.consoles.flush(now, &Known { layout: &self.layout });
+    }
+
     /// Answers a request, or sees that it is answered later.
     pub(crate) fn request(&mut self, request: Request) {
         let words = request.words();
@@ -28,6 +50,7 @@ impl Appliance {
             ["show", "certificate"] | ["certificate"] => {
                 request.reply.answer(Ok(self.connections.certificates()))
             }
+            ["show", "consoles"] => request.reply.answer(Ok(self.consoles.show(self.now()))),
             // `show` may be left out, as the first version of the socket had it.
             ["show", ref what @ ..] | ref what => request.reply.answer(self.show(&what.join(" "))),
         }

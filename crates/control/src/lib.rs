@@ -9,6 +9,7 @@ pub mod clock;
 mod commands;
 mod configure;
 mod connections;
+pub mod consoles;
 pub mod datasock;
 mod dial;
 mod engine;

@@ -45,6 +45,7 @@ impl Appliance {
         let now = self.now();
         let sites = self.sessions.prepare(&config).map_err(|error| error.to_string())?;
         self.connections.reload(&config.mode).map_err(|error| error.to_string())?;
+        self.consoles.change(&config.console, self.connections.registry())?;
         let old = self.layout.config().clone();
         let changes = self.layout.arrange(config, now).map_err(|_| {
             "there are too many segments, attachments or sites; if you have just removed some, try again in a few seconds"

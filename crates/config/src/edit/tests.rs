@@ -199,6 +199,7 @@ fn the_next_word_is_known() {
             "loop_guard",
             "duplicate_mac",
             "metrics",
+            "console",
             "segment",
             "server",
             "client",

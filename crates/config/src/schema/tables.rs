@@ -32,6 +32,7 @@ pub static ROOT: &[Key] = &[
     key("loop_guard", Table(LOOP_GUARD), "", "times of the loop guard"),
     key("duplicate_mac", Table(DUPLICATE_MAC), "", "when an address moves too often"),
     key("metrics", Table(METRICS), "", "metrics for Prometheus and a read-only page, over HTTP"),
+    key("console", Table(CONSOLE), "", "who may use the console over TCP, and where"),
     key("segment", Tables { by: "name", keys: SEGMENT }, "", "what is stretched"),
     key("server", Table(SERVER), "", "the hub (mode = \"server\")"),
     key("client", Table(CLIENT), "", "a spoke (mode = \"client\")"),
@@ -62,6 +63,27 @@ static DUPLICATE_MAC: &[Key] = &[
 static METRICS: &[Key] = &[
     key("listen", Text("address:port"), "127.0.0.1:9469", "where it waits for HTTP"),
     key("expose", Bool, "false", "whether others than this machine may reach it"),
+];
+
+static CONSOLE: &[Key] = &[
+    key(
+        "listen",
+        Text("address:port"),
+        "",
+        "where it waits for consoles; another address than loopback needs tls",
+    ),
+    key("tls", Bool, "false", "whether connections are encrypted"),
+    key("certificate", Text("file"), "", "the certificate, with tls"),
+    key("key", Text("file"), "", "its private key, with tls"),
+    key("idle_s", Number { min: 10, max: 86_400 }, "600", "a console that is idle for so long is closed"),
+    key("max_sessions", Number { min: 1, max: 256 }, "32", "most consoles over TCP at one time"),
+    key("user", Tables { by: "name", keys: CONSOLE_USER }, "", "who may log in"),
+];
+
+static CONSOLE_USER: &[Key] = &[
+    key("name", Text("name"), "", "the user's name"),
+    key("role", Choice(&["operator", "admin"]), "", "operator: looks; admin: changes"),
+    key("password_hash", Text("Argon2id hash"), "", "as `causeway passwd --console` prints it").secret(),
 ];
 
 static SHARE: &[Key] = &[

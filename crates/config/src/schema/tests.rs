@@ -28,6 +28,9 @@ vlan = 10
 [segment.gateway]
 addresses = ["10.0.0.2/24"]
 routes = [{ to = "10.9.0.0/16", via = "10.0.0.9" }]
+[[console.user]]
+name = "alice"
+role = "admin"
 [server]
 [[server.share]]
 to = "127.0.0.1:8443"

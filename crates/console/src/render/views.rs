@@ -25,6 +25,8 @@ pub const ALL: &[View] = &[
     sessions,
     counters,
     drops,
+    loops,
+    certificates,
     workers,
     log,
     consoles,
@@ -239,6 +241,75 @@ pub fn drops(answer: &Value) -> String {
     for (reason, last) in answer["last"].as_object().into_iter().flatten() {
         let _ = writeln!(out, "\nlast {}:\n{}", label(reason), any(last));
     }
+    out
+}
+
+/// `show certificate`.
+pub fn certificates(answer: &Value) -> String {
+    let mut out = table(
+        &answer["certificates"],
+        &[
+            Column("USE", "use"),
+            Column("SUBJECT", "subject"),
+            Column("ISSUER", "issuer"),
+            Column("NOT AFTER", "not_after"),
+            Column("DAYS LEFT", "days_left"),
+            Column("KEY", "key"),
+            Column("FILE", "file"),
+        ],
+    );
+    for certificate in rows(&answer["certificates"]) {
+        let name = text(&certificate["use"]);
+        let _ = writeln!(out, "\n{name}: fingerprint {}", text(&certificate["fingerprint"]));
+        let _ = writeln!(out, "{name}: for {}", text(&certificate["names"]));
+        for warning in rows(&certificate["warnings"]) {
+            let _ = writeln!(out, "{name}: warning: {}", text(warning));
+        }
+    }
+    for crl in rows(&answer["crls"]) {
+        let (name, made, next) = (text(&crl["use"]), text(&crl["made"]), text(&crl["next"]));
+        let _ = writeln!(out, "\n{name}: from {}, made {made}, next {next}", text(&crl["issuer"]));
+        for warning in rows(&crl["warnings"]) {
+            let _ = writeln!(out, "{name}: warning: {}", text(warning));
+        }
+    }
+    for pinned in rows(&answer["pinned"]) {
+        let _ = writeln!(out, "\nthe server is known by its fingerprint {}", text(pinned));
+    }
+    let shown = &answer["shown_by_server"];
+    if let Some(end) = shown["not_after"].as_str() {
+        let (subject, fingerprint) = (text(&shown["subject"]), text(&shown["fingerprint"]));
+        let end = crate::printable(end);
+        let _ = writeln!(out, "the server showed {subject}, valid until {end}, fingerprint {fingerprint}");
+    }
+    out
+}
+
+/// `show loops`.
+pub fn loops(answer: &Value) -> String {
+    let mut out = table(
+        &answer["loops"],
+        &[
+            Column("SEGMENT", "segment"),
+            Column("ATTACHMENT", "attachment"),
+            Column("STATE", "state"),
+            Column("THROUGH", "through"),
+            Column("BROKEN BY", "broken_by"),
+            Column("MAC ADDR", "mac"),
+            Column("SINCE", "since_s"),
+            Column("SEEN", "seen_s"),
+        ],
+    );
+    for (key, says) in
+        [("reflecting", "our own frames come back on"), ("joined", "two segments are one behind")]
+    {
+        for found in rows(&answer[key]) {
+            let _ = writeln!(out, "\n{says} {}", text(found));
+        }
+    }
+    let count = |key: &str| text(&answer[key]);
+    let (forward, listen, blocked) = (count("forwarding"), count("listening"), count("blocked"));
+    let _ = writeln!(out, "\n{forward} attachments forward, {listen} listen, {blocked} are blocked");
     out
 }
 

@@ -9,21 +9,11 @@ pub(crate) mod socket;
 
 use std::fmt;
 
+pub(crate) use console::tree::Role;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use reply::{Outbox, Piece, Reply, Stream};
 
-/// What somebody may do.
-#[allow(dead_code, reason = "as above")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Look.
-    Operator,
-    /// Change.
-    Admin,
-}
-
 /// Who asks.
-#[allow(dead_code, reason = "as above")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Who {
     /// The user of the console, or `uid N` of the process that asks.
@@ -42,7 +32,6 @@ impl fmt::Display for Who {
 
 /// Somebody asks something.
 #[derive(Debug)]
-#[allow(dead_code, reason = "as above")]
 pub(crate) struct Request {
     /// Who.
     pub(crate) who: Who,
@@ -56,5 +45,46 @@ impl Request {
     /// The words of the line.
     pub(crate) fn words(&self) -> Vec<String> {
         console::words::split(&self.line)
+    }
+
+    /// Whether it only looks: programs do that all the time, and it is no news for the log.
+    pub(crate) fn is_look(&self) -> bool {
+        let word = self.line.split_whitespace().next().unwrap_or("");
+        word == "show" || crate::show::COMMANDS.iter().any(|command| command.split(' ').next() == Some(word))
+    }
+}
+
+/// Names of settings whose values are nobody's business.
+const SECRETS: &[&str] = &["password", "verifier", "secret", "hash", "token"];
+
+/// A line for the log: without the values of secrets.
+pub(crate) fn masked(line: &str) -> String {
+    let mut words = console::words::split(line);
+    let looks = matches!(words.first().map(String::as_str), Some("show" | "clear"));
+    let is_secret = |word: &str| SECRETS.iter().any(|secret| word.to_lowercase().contains(secret));
+    for at in 0..if looks { 0 } else { words.len() } {
+        match words[at].split_once('=') {
+            Some((name, _)) if is_secret(name) => words[at] = format!("{name}=***"),
+            Some(_) => {}
+            None if is_secret(&words[at]) => {
+                words.iter_mut().skip(at + 1).for_each(|word| *word = "***".into())
+            }
+            None => {}
+        }
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_reach_the_log() {
+        assert_eq!(masked("set client.password \"a b\""), "set client.password ***");
+        assert_eq!(masked("set client.password = x y"), "set client.password *** *** ***");
+        assert_eq!(masked("set password=x"), "set password=***");
+        assert_eq!(masked("set client.port 443"), "set client.port 443");
+        assert_eq!(masked("show log include password"), "show log include password");
     }
 }

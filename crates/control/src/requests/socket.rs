@@ -1,4 +1,5 @@
-//! The Unix socket: one line with the words in; one line of JSON out, or several, or octets, as the command has it. Then it closes.
+//! The Unix socket: one line with the words in; one line of JSON out, or several, or octets, as the command has it. Then it closes. The line
+//! `console` makes a console of the connection.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,6 +16,7 @@ use session::Now;
 
 use super::reply::line;
 use super::{Outbox, Piece, Request, Role, Who};
+use crate::consoles::NewConsole;
 
 /// Longest request. The file's mode says who may use that much of our memory.
 const MAX_REQUEST: usize = 256 << 10;
@@ -53,6 +55,13 @@ struct Client {
     gone: bool,
 }
 
+/// What a line asks.
+enum Asked {
+    Request(Request),
+    /// To go on as a console, which may offer the telnet options.
+    Console(bool),
+}
+
 impl RequestSocket {
     /// Tokens of this socket: so many from the first on, which is the listener's.
     pub(crate) const TOKENS: std::ops::Range<usize> = 1 << 48..2 << 48;
@@ -73,20 +82,33 @@ impl RequestSocket {
         Ok(Self { listener, path: path.into(), clients: HashMap::new(), next: 0 })
     }
 
-    /// Takes newcomers and what was sent, and returns what is asked.
-    pub(crate) fn requests(&mut self, registry: &Registry, events: &[Event], now: Now) -> Vec<Request> {
+    /// Takes newcomers and what was sent, and returns what is asked, and who wants to be a console.
+    pub(crate) fn requests(
+        &mut self,
+        registry: &Registry,
+        events: &[Event],
+        now: Now,
+    ) -> (Vec<Request>, Vec<NewConsole>) {
         self.accept(registry, now);
-        let mut requests = Vec::new();
+        let (mut requests, mut consoles) = (Vec::new(), Vec::new());
         for event in events {
             let Some(client) = self.clients.get_mut(&event.token().0) else { continue };
             // Who only closes the direction towards us still reads.
             client.gone |= event.is_write_closed() || event.is_error();
             client.writable |= event.is_writable();
             if event.is_readable() && client.outbox.is_none() {
-                requests.extend(client.read(now));
+                match client.read(now) {
+                    Some(Asked::Request(request)) => requests.push(request),
+                    Some(Asked::Console(telnet)) => {
+                        let Some(client) = self.clients.remove(&event.token().0) else { continue };
+                        let Client { stream, who, input: typed, .. } = client;
+                        consoles.push(NewConsole { stream, who, telnet, typed });
+                    }
+                    None => {}
+                }
             }
         }
-        requests
+        (requests, consoles)
     }
 
     /// Writes what there is to write, and lets go who is done.
@@ -145,7 +167,7 @@ impl Client {
         }
     }
 
-    fn read(&mut self, now: Now) -> Option<Request> {
+    fn read(&mut self, now: Now) -> Option<Asked> {
         let mut chunk = [0; 4096];
         let ended = loop {
             match self.stream.read(&mut chunk) {
@@ -173,16 +195,21 @@ impl Client {
             self.gone = true;
             return None;
         }
+        let mut input = std::mem::take(&mut self.input);
+        let console = line_end.filter(|end| matches!(&input[..*end], b"console" | b"console telnet"));
+        if let Some(end) = console {
+            self.input = input.split_off(end + 1);
+            return Some(Asked::Console(end > b"console".len()));
+        }
         let (outbox, reply) = Outbox::new();
         self.outbox = Some(outbox);
-        let mut input = std::mem::take(&mut self.input);
         if line_end.unwrap_or(input.len()) > MAX_REQUEST {
             reply.answer(Err("the request is too long".into()));
             return None;
         }
         input.truncate(line_end.unwrap_or(input.len()));
         let line = String::from_utf8_lossy(&input).trim().to_owned();
-        Some(Request { who: self.who.clone(), line, reply })
+        Some(Asked::Request(Request { who: self.who.clone(), line, reply }))
     }
 
     fn write(&mut self, now: Now) {
@@ -281,7 +308,7 @@ mod tests {
             let mut events = Events::with_capacity(16);
             self.poll.poll(&mut events, Some(Duration::from_millis(1))).expect("polls");
             let events: Vec<Event> = events.iter().cloned().collect();
-            let requests = self.socket.requests(self.poll.registry(), &events, self.now);
+            let (requests, _) = self.socket.requests(self.poll.registry(), &events, self.now);
             self.socket.flush(self.now);
             requests
         }

@@ -78,6 +78,16 @@ impl ClientTls {
     }
 }
 
+/// Settings of a client for people rather than for appliances, without a protocol name.
+///
+/// # Errors
+/// As [`ClientTls::new`].
+pub(crate) fn plain_client(trust: &Trust) -> Result<ClientConfig, PemError> {
+    let mut config = ClientConfig::clone(&ClientTls::new(trust, None)?.config);
+    config.alpn_protocols = Vec::new();
+    Ok(config)
+}
+
 /// Takes certificates by their fingerprints. The handshake signature is still checked: without it anybody who has
 /// seen the certificate could present it.
 #[derive(Debug)]

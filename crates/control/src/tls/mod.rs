@@ -23,11 +23,13 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, ring as provider};
 
 pub use authority::Authority;
+pub(crate) use client::plain_client;
 pub use client::{ClientTls, Trust};
 pub use conn::{SendError, TlsConn, TlsEvent};
 pub use material::{Material, certificate_json};
 pub use pki::{Fingerprint, PemError, fingerprint, fingerprint_text};
 pub use server::ServerTls;
+pub(crate) use server::plain_server;
 pub use verify::verify;
 
 /// The protocol name for ALPN (RFC 7301) that both ends must agree on.

@@ -69,3 +69,13 @@ impl ServerTls {
         &self.material
     }
 }
+
+/// Settings of a server for people rather than for appliances: TLS 1.3 with a certificate, and no protocol name.
+///
+/// # Errors
+/// As [`ServerTls::from_files`].
+pub(crate) fn plain_server(certificate: &Path, key: &Path) -> Result<ServerConfig, PemError> {
+    let mut config = ServerConfig::clone(&ServerTls::from_files(certificate, key, None)?.config);
+    config.alpn_protocols = Vec::new();
+    Ok(config)
+}

@@ -1,0 +1,268 @@
+//! The consoles that are open, and where they come from: the Unix socket, and TCP if the configuration says so.
+//!
+//! A console over the Unix socket is an admin's, since the file's mode says who may open it; no limit or lock of the others reaches it. Over
+//! TCP there is a login. A reader that does not read, a line that never ends, or two hundred connections cost bounded memory, and no time of
+//! anybody else.
+
+pub mod client;
+mod io;
+mod login;
+mod session;
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use ::session::Now;
+use config::User;
+use console::tree::{Arg, Names};
+use mio::event::Event;
+use mio::net::{TcpListener, UnixStream};
+use mio::{Interest, Registry, Token};
+use serde_json::{Value, json};
+
+use crate::layout::Layout;
+use crate::requests::{Request, Role, Who};
+pub(crate) use io::ConsoleTls;
+use io::Io;
+use login::Logins;
+use session::{Asks, Session};
+
+/// Most consoles over the Unix socket.
+const MAX_LOCAL: usize = 32;
+
+/// Connections accepted in one round.
+const ACCEPTS_PER_ROUND: usize = 16;
+
+/// All consoles.
+pub(crate) struct Consoles {
+    config: config::Console,
+    name: String,
+    listener: Option<TcpListener>,
+    tls: Option<ConsoleTls>,
+    logins: Logins,
+    sessions: BTreeMap<usize, Session>,
+    next: usize,
+    /// Connections that found no room.
+    refused: u64,
+}
+
+/// A connection of the Unix socket that wants to be a console.
+#[derive(Debug)]
+pub(crate) struct NewConsole {
+    /// The connection.
+    pub(crate) stream: UnixStream,
+    /// Who it is.
+    pub(crate) who: Who,
+    /// Whether telnet options are understood at the other end.
+    pub(crate) telnet: bool,
+    /// What came behind the request.
+    pub(crate) typed: Vec<u8>,
+}
+
+impl Consoles {
+    /// Tokens of consoles; the first is the listener's.
+    const TOKENS: Range<usize> = 2 << 48..3 << 48;
+
+    /// Listens where the configuration says.
+    ///
+    /// # Errors
+    /// The system, or a file of it.
+    pub(crate) fn new(config: &config::Console, registry: &Registry) -> Result<Self, String> {
+        let logins = Logins::start().map_err(|error| format!("cannot start a thread: {error}"))?;
+        let mut consoles = Self {
+            config: config::Console { listen: None, tls: None, ..config.clone() },
+            name: host_name(),
+            listener: None,
+            tls: None,
+            logins,
+            sessions: BTreeMap::new(),
+            next: 0,
+            refused: 0,
+        };
+        consoles.change(config, registry)?;
+        Ok(consoles)
+    }
+
+    /// Takes a changed configuration. Nothing changes on an error. Consoles go on, but those of users who are gone or have another role or
+    /// password.
+    ///
+    /// # Errors
+    /// As [`Consoles::new`].
+    pub(crate) fn change(&mut self, config: &config::Console, registry: &Registry) -> Result<(), String> {
+        let tls = match &config.tls {
+            Some((certificate, key)) => {
+                Some(ConsoleTls::from_files(certificate, key).map_err(|error| error.to_string())?)
+            }
+            None => None,
+        };
+        if config.listen != self.config.listen {
+            let listener = config.listen.map(|address| listen(address, registry)).transpose()?;
+            self.listener = listener;
+            if let Some(address) = config.listen {
+                tracing::info!(%address, tls = tls.is_some(), "consoles are served");
+            }
+        }
+        self.tls = tls;
+        let old = std::mem::replace(&mut self.config, config.clone());
+        for session in self.sessions.values_mut().filter(|session| session.from.is_some()) {
+            let user = session.who.as_ref().map(|who| who.user.clone());
+            let of = |users: &[User]| users.iter().find(|known| Some(&known.name) == user.as_ref()).cloned();
+            if user.is_some() && of(&old.users) != of(&self.config.users) {
+                session.end("your user was changed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over a connection of the Unix socket.
+    pub(crate) fn open(&mut self, new: NewConsole, registry: &Registry, now: Now, names: &dyn Names) {
+        let NewConsole { stream, who, telnet, typed } = new;
+        if self.sessions.values().filter(|session| session.from.is_none()).count() >= MAX_LOCAL {
+            self.refused += 1;
+            return;
+        }
+        let token = self.token();
+        let mut io = Io::Unix(stream);
+        if io.register(registry, Token(token), true).is_ok() {
+            tracing::info!(target: "audit", user = who.user, from = who.from, "console opened");
+            let mut session = Session::new(io, &self.name, telnet, Some(who), None, now);
+            session.typed(&typed, now, names);
+            self.sessions.insert(token, session);
+        }
+    }
+
+    /// Takes newcomers and what was typed, and returns what the appliance is asked.
+    pub(crate) fn requests(
+        &mut self,
+        registry: &Registry,
+        events: &[Event],
+        now: Now,
+        names: &dyn Names,
+    ) -> Vec<Request> {
+        self.accept(registry, now);
+        for event in events {
+            if let Some(session) = self.sessions.get_mut(&event.token().0) {
+                session.ready(event);
+            }
+        }
+        for (token, good) in self.logins.results() {
+            let Some(session) = self.sessions.get_mut(&token) else { continue };
+            let Some((user, from)) = session.checked() else { continue };
+            self.logins.note(now, from.ip(), good);
+            let known = self.config.users.iter().find(|known| known.name == user);
+            let role =
+                known.filter(|_| good).map(|user| if user.admin { Role::Admin } else { Role::Operator });
+            session.logged_in(user, from, role, now, names);
+        }
+        let mut requests = Vec::new();
+        for (token, session) in &mut self.sessions {
+            match session.read(now, names) {
+                None => {}
+                Some(Asks::Appliance(request)) => requests.push(request),
+                Some(Asks::Login(user, password, from)) => {
+                    let known = self.config.users.iter().find(|known| known.name == user);
+                    let hash = known.map(|user| user.password_hash.clone());
+                    if let Err(reason) = self.logins.check(now, *token, from.ip(), hash, password) {
+                        tracing::info!(target: "audit", user = console::printable(&user), %from, result = reason, "console login refused");
+                        session.refused(reason, now);
+                    }
+                }
+            }
+        }
+        requests
+    }
+
+    /// Writes what there is to show, and lets go who is done.
+    pub(crate) fn flush(&mut self, now: Now, names: &dyn Names) {
+        let idle = self.config.idle;
+        self.sessions.retain(|_, session| {
+            session.write(now, idle, names);
+            !session.is_done(now)
+        });
+    }
+
+    /// What `show consoles` shows.
+    pub(crate) fn show(&self, now: Now) -> Value {
+        let all: Vec<Value> = self.sessions.values().map(|session| session.show(now)).collect();
+        json!({
+            "consoles": all,
+            "listen": self.config.listen.map(|address| address.to_string()),
+            "tls": self.tls.is_some(),
+            "max_sessions": self.config.max_sessions,
+            "max_local": MAX_LOCAL,
+            "refused": self.refused,
+        })
+    }
+
+    fn accept(&mut self, registry: &Registry, now: Now) {
+        let Some(listener) = &self.listener else { return };
+        let mut accepted = Vec::new();
+        for _ in 0..ACCEPTS_PER_ROUND {
+            match listener.accept() {
+                Ok(new) => accepted.push(new),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a console");
+                    break;
+                }
+            }
+        }
+        for (stream, from) in accepted {
+            let open = self.sessions.values().filter(|session| session.from.is_some()).count();
+            if open >= self.config.max_sessions {
+                self.refused += 1;
+                tracing::debug!(%from, "too many consoles: refused one");
+                continue;
+            }
+            let token = self.token();
+            let io = Io::accepted(stream, self.tls.as_ref());
+            let registered = io.and_then(|mut io| io.register(registry, Token(token), false).map(|()| io));
+            if let Ok(io) = registered {
+                self.sessions.insert(token, Session::new(io, &self.name, true, None, Some(from), now));
+            }
+        }
+    }
+
+    fn token(&mut self) -> usize {
+        self.next += 1;
+        Self::TOKENS.start + self.next % (Self::TOKENS.len() - 1) + 1
+    }
+}
+
+fn listen(address: SocketAddr, registry: &Registry) -> Result<TcpListener, String> {
+    let failed = |error: std::io::Error| format!("console.listen: cannot listen on TCP {address}: {error}");
+    let mut listener = TcpListener::bind(address).map_err(failed)?;
+    registry.register(&mut listener, Token(Consoles::TOKENS.start), Interest::READABLE).map_err(failed)?;
+    Ok(listener)
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim().split('.').next() {
+        None | Some("") => "causeway".into(),
+        Some(name) => console::printable(name),
+    }
+}
+
+/// What the appliance knows by name.
+pub(crate) struct Known<'a> {
+    pub(crate) layout: &'a Layout,
+}
+
+impl Names for Known<'_> {
+    fn names(&self, kind: Arg) -> Vec<String> {
+        let config = self.layout.config();
+        match kind {
+            Arg::Segment => config.segments.iter().map(|segment| segment.name.clone()).collect(),
+            Arg::Port => config.ports.iter().map(|port| port.name.clone()).collect(),
+            Arg::Site => match &config.mode {
+                config::Mode::Server(server) => server.sites.iter().map(|site| site.user.clone()).collect(),
+                config::Mode::Client(client) => vec![client.user.clone()],
+            },
+            Arg::Reason => counters::DropReason::ALL.iter().map(|reason| reason.name().into()).collect(),
+            _ => Vec::new(),
+        }
+    }
+}

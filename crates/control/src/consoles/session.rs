@@ -1,0 +1,286 @@
+//! One open console: its stream, its conversation, and the answer it waits for.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ::session::Now;
+use console::tree::Names;
+use console::{Console, Event as Said, Settings};
+use mio::event::Event;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::io::Io;
+use super::login::DELAY;
+use crate::requests::{Outbox, Piece, Request, Role, Who};
+
+/// Octets read of one console in one round.
+const READ: usize = 256;
+
+/// How long a newcomer has to log in.
+const LOGIN_TIME: Duration = Duration::from_secs(60);
+
+/// A reader that takes nothing for so long is let go.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// What is said last has so long to be taken.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// What a console asks.
+pub(crate) enum Asks {
+    /// Of the appliance.
+    Appliance(Request),
+    /// Whether a user's password is right.
+    Login(String, Zeroizing<String>, SocketAddr),
+}
+
+/// One open console.
+#[derive(Debug)]
+pub(crate) struct Session {
+    io: Io,
+    console: Console,
+    /// Who it is, once that is known.
+    pub(crate) who: Option<Who>,
+    /// Where a TCP connection comes from.
+    pub(crate) from: Option<SocketAddr>,
+    /// Who wants to log in.
+    user: Option<String>,
+    /// A refusal that is told later.
+    refusal: Option<(Now, String)>,
+    /// The answer that is waited for, and the command.
+    waits: Option<(Outbox, String)>,
+    last: String,
+    out: Vec<u8>,
+    written: usize,
+    readable: bool,
+    writable: bool,
+    connected: Now,
+    typed: Now,
+    /// When output was taken last, or there was none.
+    moved: Now,
+    closing: Option<Now>,
+    gone: bool,
+}
+
+impl Session {
+    pub(super) fn new(
+        io: Io,
+        name: &str,
+        telnet: bool,
+        who: Option<Who>,
+        from: Option<SocketAddr>,
+        now: Now,
+    ) -> Self {
+        let role = who.as_ref().map(|who| who.role);
+        Self {
+            io,
+            console: Console::new(Settings { name: name.into(), telnet, role }),
+            who,
+            from,
+            user: None,
+            refusal: None,
+            waits: None,
+            last: String::new(),
+            out: Vec::new(),
+            written: 0,
+            readable: true,
+            writable: true,
+            connected: now,
+            typed: now,
+            moved: now,
+            closing: None,
+            gone: false,
+        }
+    }
+
+    pub(super) fn ready(&mut self, event: &Event) {
+        self.gone |= event.is_error() || (event.is_write_closed() && event.is_read_closed());
+        self.readable |= event.is_readable() || event.is_read_closed();
+        self.writable |= event.is_writable();
+    }
+
+    pub(super) fn typed(&mut self, octets: &[u8], now: Now, names: &dyn Names) {
+        self.typed = now;
+        self.console.receive(octets, names);
+    }
+
+    /// Reads what was typed, and returns what is asked.
+    pub(super) fn read(&mut self, now: Now, names: &dyn Names) -> Option<Asks> {
+        if self.readable && !self.gone && self.out.is_empty() && self.console.wants_input() {
+            let mut octets = [0; READ];
+            match self.io.read(&mut octets) {
+                Ok(0) => {
+                    self.readable = false;
+                    self.console.end_of_input(names);
+                }
+                Ok(n) => self.typed(&octets[..n], now, names),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    self.readable = false;
+                    self.console.end_of_input(names);
+                }
+                Err(_) => self.gone = true,
+            }
+        }
+        if let Some((_, reason)) = self.refusal.take_if(|(until, _)| now >= *until) {
+            self.console.logged_in(Err(reason), names);
+        }
+        while let Some(said) = self.console.poll_event() {
+            match said {
+                Said::Ask(line) => {
+                    let who = self.who.clone()?;
+                    let (outbox, reply) = Outbox::new();
+                    self.last.clone_from(&line);
+                    self.waits = Some((outbox, line.clone()));
+                    return Some(Asks::Appliance(Request { who, line, reply }));
+                }
+                Said::Login { user, password } => {
+                    let from = self.from?;
+                    self.user = Some(user.clone());
+                    return Some(Asks::Login(user, password, from));
+                }
+                Said::Cancel => {
+                    if let Some((_, line)) = self.waits.take() {
+                        self.audit(&line, "cancelled");
+                    }
+                }
+                Said::Did(line, result) => self.audit(&line, &result),
+                Said::Close => self.closing = Some(self.closing.unwrap_or(now + CLOSING)),
+            }
+        }
+        None
+    }
+
+    /// The user whose password was being checked, and where from.
+    pub(super) fn checked(&mut self) -> Option<(String, SocketAddr)> {
+        self.user.take().zip(self.from)
+    }
+
+    /// The password was right for this role, or wrong.
+    pub(super) fn logged_in(
+        &mut self,
+        user: String,
+        from: SocketAddr,
+        role: Option<Role>,
+        now: Now,
+        names: &dyn Names,
+    ) {
+        let result = if role.is_some() { "logged in" } else { "wrong user or password" };
+        tracing::info!(target: "audit", user = console::printable(&user), %from, result, "console login");
+        match role {
+            Some(role) => {
+                self.who = Some(Who { user, from: from.to_string(), role });
+                self.console.logged_in(Ok(role), names);
+            }
+            None => self.refused("wrong user or password".into(), now),
+        }
+    }
+
+    /// Tells a refusal, a moment later.
+    pub(super) fn refused(&mut self, reason: String, now: Now) {
+        self.user = None;
+        self.refusal = Some((now + DELAY, reason));
+    }
+
+    /// Ends from our side.
+    pub(super) fn end(&mut self, reason: &str) {
+        self.console.say(reason);
+        self.console.close();
+    }
+
+    pub(super) fn write(&mut self, now: Now, idle: Duration, names: &dyn Names) {
+        self.take_answer(names);
+        self.keep_time(now, idle);
+        loop {
+            if self.written == self.out.len() {
+                self.out = self.console.take_output(names);
+                self.written = 0;
+                if self.out.is_empty() {
+                    self.moved = now;
+                    break;
+                }
+            }
+            if !self.writable || self.gone {
+                break;
+            }
+            match self.io.write(&self.out[self.written..]) {
+                Ok(n) => {
+                    self.written += n;
+                    self.moved = now;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(_) => self.gone = true,
+            }
+        }
+        if self.writable && !self.gone {
+            match self.io.flush() {
+                Ok(true) => {}
+                Ok(false) => self.writable = false,
+                Err(_) => self.gone = true,
+            }
+        }
+        if self.is_done(now) {
+            self.io.close();
+        }
+    }
+
+    pub(super) fn is_done(&self, now: Now) -> bool {
+        let all_taken = self.out.is_empty();
+        self.gone || self.closing.is_some_and(|until| all_taken || now >= until) || now >= self.moved + STUCK
+    }
+
+    pub(super) fn show(&self, now: Now) -> Value {
+        json!({
+            "user": self.who.as_ref().map_or("(login)", |who| who.user.as_str()),
+            "from": self.from.map_or_else(|| "local".into(), |from| from.to_string()),
+            "role": self.who.as_ref().map(|who| who.role.name()),
+            "connected_s": now.saturating_sub(self.connected).as_secs(),
+            "idle_s": now.saturating_sub(self.typed).as_secs(),
+            "last": self.last,
+        })
+    }
+
+    fn take_answer(&mut self, names: &dyn Names) {
+        while let Some((outbox, line)) = &self.waits {
+            if !self.console.wants_lines() {
+                return;
+            }
+            let (answer, line) = match outbox.take() {
+                Some(Piece::Line(value)) => {
+                    self.console.line(&value);
+                    continue;
+                }
+                Some(Piece::Octets(octets)) => {
+                    self.console.line(&Value::from(format!("{} octets that are no text", octets.len())));
+                    continue;
+                }
+                Some(Piece::Answer(answer)) => (answer, line.clone()),
+                None if outbox.has_ended() => (Ok(Value::Null), line.clone()),
+                None => return,
+            };
+            self.waits = None;
+            self.audit(&line, answer.as_ref().map_or_else(String::as_str, |_| "done"));
+            self.console.answer(answer.as_ref().map_err(String::as_str), names);
+        }
+    }
+
+    fn keep_time(&mut self, now: Now, idle: Duration) {
+        if self.closing.is_some() {
+            return;
+        }
+        if self.who.is_none() && now >= self.connected + LOGIN_TIME {
+            self.end("nobody has logged in");
+        } else if self.waits.is_none() && now >= self.typed + idle {
+            self.end("idle for too long");
+        }
+    }
+
+    fn audit(&self, line: &str, result: &str) {
+        let Some(who) = &self.who else { return };
+        let command = console::printable(&crate::requests::masked(line));
+        tracing::info!(target: "audit", user = who.user, from = who.from, command, result, "console");
+    }
+}
