@@ -277,3 +277,89 @@ fn super_frames() {
         assert!(segments.iter().all(|segment| again.contains(segment)), "what was joined was changed");
     });
 }
+
+#[test]
+fn join_tokens() {
+    let good = pki::token::Token {
+        servers: vec![("vpn.example.com".into(), 443)],
+        fingerprints: vec![[7; 32]],
+        site: "branch".into(),
+        password: String::from("secret").into(),
+        segments: Vec::new(),
+    };
+    let text = good.to_string();
+    fuzz(&[text.clone().into_bytes()], |input| {
+        let input = String::from_utf8_lossy(input);
+        // Nobody hits a checksum of 64 bits by chance: what is read is what was written.
+        if let Ok(token) = input.parse::<pki::token::Token>() {
+            assert!(token == good, "{input}");
+        }
+    });
+}
+
+#[test]
+fn certificates() {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params =
+        rcgen::CertificateParams::new(vec!["vpn.example.com".into(), "192.0.2.1".into()]).expect("names");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let request = params.serialize_request(&key).expect("a request");
+    let examples = [certificate.der().to_vec(), request.der().to_vec(), key.serialize_der()];
+    let public = rcgen::PublicKeyData::subject_public_key_info(&key);
+    fuzz(&examples, |input| {
+        let _ = pki::Kind::of_binary(input);
+        if let Ok(facts) = pki::Facts::of(input) {
+            let warnings = facts.warnings(1_800_000_000);
+            assert!(
+                !warnings.concat().contains(char::is_control) && !facts.subject.contains(char::is_control)
+            );
+        }
+        let _ = pki::CrlFacts::of(input);
+        let _ = pki::key_of_request(input);
+        let _ = pki::key_from_pem(input);
+        let _ = pki::arrange(&[input.to_vec().into()], &public);
+        let _ = pki::missing_issuer(&[input.to_vec().into()], &[input.to_vec().into()]);
+    });
+}
+
+/// The first line are words, the rest is the file.
+#[test]
+fn candidates() {
+    const FILE: &str = "mode = \"server\"\n[[segment]] # one\nname = \"a\"\ntunnel_id = 1\n[segment.gateway]\n\
+         routes = [{ to = \"10.0.0.0/8\", via = \"10.0.0.1\" }]\n[server]\nciphers = [\"aes-128-gcm\"]\n[[server.site]]\nuser = \"b\"\n";
+    let lines = [
+        "set segment a mtu 1500 mss_clamp true",
+        "set segment b#2 attachment trunk0 vlan 3",
+        "set segment a gateway routes 10.0.0.0/8 via 10.0.0.2",
+        "add server ciphers aes-256-gcm",
+        "delete site b",
+        "delete segment a gateway",
+        "set site b segments a b c",
+    ];
+    let examples: Vec<Vec<u8>> = lines.iter().map(|line| format!("{line}\n{FILE}").into_bytes()).collect();
+    fuzz(&examples, |input| {
+        let input = String::from_utf8_lossy(input);
+        let (line, text) = input.split_once('\n').unwrap_or((&input, ""));
+        let Ok(mut candidate) = config::edit::Candidate::new(Path::new("a.toml"), text) else { return };
+        let words: Vec<&str> = line.split(' ').collect();
+        let (how, words) = words.split_first().map_or(("", &[][..]), |(how, words)| (*how, words));
+        let _ = config::edit::complete(&candidate, words);
+        let _ = candidate.show(words);
+        let done = match how {
+            "add" => candidate.add(words),
+            "delete" => candidate.delete(words),
+            _ => candidate.set(words),
+        };
+        let after = candidate.text();
+        if done.is_err() {
+            assert_eq!(after, text, "a change that fails changes nothing");
+        }
+        assert!(
+            config::edit::Candidate::new(Path::new("a.toml"), &after).is_ok(),
+            "no TOML any more: {after}"
+        );
+        let _ = candidate.compare(text);
+        let _ = candidate.check();
+        let _ = candidate.merge(FILE);
+    });
+}

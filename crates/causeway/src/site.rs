@@ -229,7 +229,15 @@ impl<'a> ServerFile<'a> {
         let own = &self.server.certificate;
         let fingerprint = match own.made {
             true => control::certificates::make_certificate(own).map_err(Failure)?,
-            false => pki::fingerprint(&pki::read_certificates(&own.certificate)?[0]),
+            false => {
+                let facts = pki::Facts::of(&pki::read_certificates(&own.certificate)?[0]).map_err(Failure)?;
+                println!(
+                    "note: the token holds the fingerprint of the present certificate, which ends on {}; before it is renewed \
+                     clients have to learn the next one (docs/tasks/renew-a-certificate.md)",
+                    pki::date(facts.not_after)
+                );
+                facts.fingerprint
+            }
         };
         let Mode::Server(server) = &changed.mode else { return Err(Failure("this is no server".into())) };
         let joined =

@@ -92,9 +92,9 @@ impl Candidate {
         Ok(())
     }
 
-    /// The whole text, secrets included.
+    /// The whole text, secrets included. What was not touched is as it was, to the octet.
     pub fn text(&self) -> String {
-        self.document.to_string()
+        if self.done.is_empty() { self.base.clone() } else { self.document.to_string() }
     }
 
     /// The text that it began with.
