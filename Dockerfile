@@ -1,5 +1,4 @@
-# The appliance as a container. It needs host networking or macvlan interfaces, CAP_NET_ADMIN and
-# CAP_NET_RAW; with PCI ports also /dev/hugepages and the vfio device. See docs/operations.md.
+# The appliance as a container: docs/install.md says how it is run. dpdk-build/stages.sh runs the same stages without an engine.
 
 FROM debian:bookworm AS builder
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl \
@@ -7,15 +6,20 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 ENV PATH=/root/.cargo/bin:$PATH
 WORKDIR /src
 COPY dpdk-build dpdk-build
-RUN dpdk-build/install.sh build
+# A layer of its own: DPDK is built once for many changes of the program.
+RUN dpdk-build/install.sh static && dpdk-build/static.sh
 COPY . .
-RUN cargo build --release --locked -p causeway
+RUN package/build.sh && cp target/package/causeway_*.deb /causeway.deb
 
-FROM debian:bookworm-slim
-COPY dpdk-build /tmp/dpdk-build
-RUN /tmp/dpdk-build/install.sh run && rm -rf /tmp/dpdk-build /var/lib/apt/lists/*
-COPY --from=builder /src/target/release/causeway /usr/bin/causeway
-COPY appliance-config /etc/causeway/examples
+# What can be tested where an image is built: no network namespaces, no root rights outside.
+FROM builder AS test
+RUN dpdk-build/install.sh build && cargo test --locked --quiet -p wire -p record -p bridge -p config -p pipeline -p session -p machine
+
+FROM debian:bookworm-slim AS runtime
+COPY --from=builder /causeway.deb /tmp/causeway.deb
+COPY dpdk-build/container.sh /tmp/container.sh
+RUN sh /tmp/container.sh
 EXPOSE 443/tcp 443/udp
+USER causeway
 ENTRYPOINT ["/usr/bin/causeway"]
 CMD ["run", "-c", "/etc/causeway/causeway.toml"]

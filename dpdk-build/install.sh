@@ -3,7 +3,10 @@
 #
 #   dpdk-build/install.sh build    what `cargo build` needs
 #   dpdk-build/install.sh run      what the appliance alone needs
-#   dpdk-build/install.sh test     build, and what the demo and the tests put on the other side of our ports
+#   dpdk-build/install.sh static   what the program as it is shipped is built with: the trimmed DPDK is built first
+#   dpdk-build/install.sh package  what packages are tested with: a clean Debian in a directory, lintian, another CPU
+#   dpdk-build/install.sh image    what disk images are made and booted with
+#   dpdk-build/install.sh test     build, static and package, and what the demo and the tests put on the other side of our ports
 #   dpdk-build/install.sh watch    what the tests of metrics and page watch with: Prometheus and a browser, 0.4 GB
 #
 # It changes nothing when all packages are there; without root it says which are missing and ends with 1.
@@ -11,6 +14,10 @@ set -eu
 
 build="libdpdk-dev libipsec-mb-dev pkg-config clang libclang-dev gcc libc6-dev"
 run="dpdk libipsec-mb1 kmod"
+static="dpkg-dev xz-utils meson ninja-build python3-pyelftools libnuma-dev libelf-dev libbpf-dev libxdp-dev libibverbs-dev \
+libipsec-mb-dev pkg-config clang libclang-dev gcc libc6-dev debian-archive-keyring"
+package="dpkg-dev lintian mmdebstrap qemu-user man-db"
+image="mmdebstrap qemu-system-x86 mtools dosfstools syslinux syslinux-common e2fsprogs fdisk iproute2 iputils-ping"
 test="iproute2 iputils-ping iperf3 tcpdump socat jq python3 python3-pytest python3-scapy \
 python3-cryptography python3-cbor2 tshark openssl clang bpftool libbpf-dev nftables tinyproxy ethtool procps linux-perf"
 
@@ -19,9 +26,12 @@ watch="prometheus chromium fonts-dejavu-core"
 case "${1:-test}" in
     build) packages="$build" ;;
     run) packages="$run" ;;
-    test) packages="$build $run $test" ;;
+    static) packages="$static" ;;
+    package) packages="$static $package" ;;
+    image) packages="$static $image" ;;
+    test) packages="$build $run $static $package $test" ;;
     watch) packages="$watch" ;;
-    *) echo "usage: $0 [build|run|test|watch]" >&2; exit 2 ;;
+    *) echo "usage: $0 [build|run|static|package|image|test|watch]" >&2; exit 2 ;;
 esac
 
 missing=""

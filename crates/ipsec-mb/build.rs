@@ -9,7 +9,20 @@ fn main() {
     if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch != "x86_64") {
         return;
     }
-    println!("cargo:rustc-link-lib=dylib=IPSec_MB");
+    // As DPDK: in the appliance that is shipped it is part of the binary, so that it works without the library's package.
+    println!("cargo:rerun-if-env-changed=CAUSEWAY_DPDK");
+    if env::var("CAUSEWAY_DPDK").is_ok_and(|how| how == "static") {
+        // From a directory of its own: a search path with all of the machine's libraries would come before dpdk-sys's.
+        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+        let archive = "/usr/lib/x86_64-linux-gnu/libIPSec_MB.a";
+        if let Err(error) = std::fs::copy(archive, out.join("libIPSec_MB.a")) {
+            panic!("{archive} is needed; dpdk-build/install.sh static installs it: {error}");
+        }
+        println!("cargo:rustc-link-search=native={}", out.display());
+        println!("cargo:rustc-link-lib=static:-bundle=IPSec_MB");
+    } else {
+        println!("cargo:rustc-link-lib=dylib=IPSec_MB");
+    }
     let bindings = bindgen::Builder::default()
         .header_contents("wrapper.h", "#include <intel-ipsec-mb.h>")
         .allowlist_function("alloc_mb_mgr|init_mb_mgr_auto")

@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", *(page for place in ("docs", "perf", "appliance-con
 # What stands in the documents for what the reader has to put there, and what the lab has.
 PLACEHOLDERS = {
     "NAME": "servers", "SEGMENT": "servers", "SITE": "branch", "PORT": "trunk0", "MAC": "02:00:00:00:00:01", "IP": "10.10.0.1",
-    "FILE": "server.toml", "PATH": "/run/causeway.sock", "TOKEN": "token", "REASON": "runt", "WORDS...": "counters", "...": "x",
+    "FILE": "server.toml", "PATH": "/run/causeway/causeway.sock", "TOKEN": "token", "REASON": "runt", "WORDS...": "counters", "...": "x",
     "SECONDS": "1", "N": "1", "FILTER": "arp", "ADDRESS": "10.10.0.1", "HOST:PORT": "localhost:1",
 }
 

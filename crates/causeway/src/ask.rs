@@ -13,7 +13,7 @@ use crate::Failure;
 #[derive(Args)]
 pub(crate) struct Appliance {
     /// The appliance's socket.
-    #[arg(long, default_value = "/run/causeway.sock")]
+    #[arg(long, default_value = crate::SOCKET)]
     pub(crate) socket: PathBuf,
 }
 

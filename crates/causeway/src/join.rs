@@ -34,7 +34,7 @@ pub(crate) struct Join {
     #[arg(long, default_value_t = 0)]
     worker: usize,
     /// The socket of the appliance.
-    #[arg(long, default_value = "/run/causeway.sock")]
+    #[arg(long, default_value = crate::SOCKET)]
     socket: PathBuf,
     /// Overwrite a configuration that is there.
     #[arg(long)]

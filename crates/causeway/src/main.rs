@@ -7,13 +7,16 @@ mod ask;
 mod capture;
 mod cert;
 mod console;
+mod doctor;
 mod explain;
 mod gateways;
 mod join;
 mod logging;
+mod manual;
 mod passwd;
 mod ports;
 mod run;
+mod setup;
 mod show;
 mod site;
 mod start;
@@ -25,6 +28,9 @@ use clap::{Parser, Subcommand};
 
 /// Where commands look for the configuration if they are not told.
 const DEFAULT_CONFIG: &str = "/etc/causeway/causeway.toml";
+
+/// Where the running appliance is asked, unless its configuration says otherwise.
+const SOCKET: &str = "/run/causeway/causeway.sock";
 
 /// An L2 VPN appliance: stretches VLANs and VXLANs between sites over an encrypted tunnel.
 #[derive(Parser)]
@@ -67,7 +73,7 @@ enum Command {
     /// Put the changed configuration in force on the running appliance, as SIGHUP does. What did not change goes on undisturbed.
     Reload {
         /// The appliance's socket.
-        #[arg(long, default_value = "/run/causeway.sock")]
+        #[arg(long, default_value = SOCKET)]
         socket: PathBuf,
     },
     /// Have the running appliance forget what it found: loops, duplicates [MAC].
@@ -76,7 +82,7 @@ enum Command {
         #[arg(required = true)]
         words: Vec<String>,
         /// The appliance's socket.
-        #[arg(long, default_value = "/run/causeway.sock")]
+        #[arg(long, default_value = SOCKET)]
         socket: PathBuf,
     },
     /// Capture packets of the running appliance, as pcapng or a line for each.
@@ -92,8 +98,18 @@ enum Command {
         #[arg(long)]
         json: bool,
         /// The appliance's socket.
-        #[arg(long, default_value = "/run/causeway.sock")]
+        #[arg(long, default_value = SOCKET)]
         socket: PathBuf,
+    },
+    /// Show the NICs and cores of this machine, propose how to use them, and set it up on request.
+    Setup(setup::Setup),
+    /// Find what is wrong with this machine. Ends with 1 when something keeps the appliance from working.
+    Doctor(doctor::Doctor),
+    /// Write man pages and shell completions into a directory.
+    #[command(hide = true)]
+    Manual {
+        /// The directory.
+        directory: PathBuf,
     },
 }
 
@@ -119,6 +135,9 @@ fn main() -> ExitCode {
         Command::Join(join) => join.run(),
         Command::Passwd { console } => passwd::run(console),
         Command::Console(wanted) => console::run(&wanted),
+        Command::Setup(wanted) => setup::run(&wanted),
+        Command::Doctor(wanted) => doctor::run(&wanted),
+        Command::Manual { directory } => manual::run(&directory),
         Command::Show { words, json, socket } => show::run(&words, json, &socket),
     };
     match done {

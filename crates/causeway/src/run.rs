@@ -53,6 +53,11 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         let config = Config::parse(&checked, text).map_err(|errors| errors.to_string())?;
         all_of(&checked, config).map(|(config, _)| config).map_err(|Failure(reason)| reason)
     };
+    if let Some(directory) = config.system.socket.parent() {
+        std::fs::create_dir_all(directory).map_err(|error| {
+            Failure(format!("cannot make {} for the socket: {error}", directory.display()))
+        })?;
+    }
     let clock = Clock::start();
     let (data_plane, controls) = start::start(&config, clock)?;
     let appliance = Appliance::new(Params {

@@ -125,7 +125,7 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
         hugepages: table.boolean("hugepages").unwrap_or(false),
         memory_mb: number("memory_mb", 64..=1 << 20, 256) as u32,
         socket: directory
-            .join(table.string("socket").map_or("/run/causeway.sock".into(), |found| found.value)),
+            .join(table.string("socket").map_or("/run/causeway/causeway.sock".into(), |found| found.value)),
         state: directory.join(table.string("state").map_or("/var/lib/causeway".into(), |found| found.value)),
         log,
         aead,

@@ -125,7 +125,7 @@ static SYSTEM: &[Key] = &[
     ),
     key("hugepages", Bool, "false", "whether packet memory comes from hugepages; PCI devices need them"),
     key("memory_mb", Number { min: 64, max: 1 << 20 }, "256", "memory for packets, in MiB"),
-    key("socket", Text("path"), "/run/causeway.sock", "where `causeway show` finds the appliance"),
+    key("socket", Text("path"), "/run/causeway/causeway.sock", "where `causeway show` finds the appliance"),
     key(
         "state",
         Text("path"),

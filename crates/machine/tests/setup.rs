@@ -1,0 +1,165 @@
+//! What is proposed for a machine, how it is set up, and that it is as before when that is taken back.
+#![allow(missing_docs)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use machine::plan::{Bind, UserSpace, Wishes};
+use machine::{Machine, Plan, Root, setup};
+
+mod tree;
+use tree::Tree;
+
+fn propose(root: &Root, wishes: &Wishes) -> Result<Plan, String> {
+    Plan::propose(&Machine::look(root), wishes)
+}
+
+fn bound_by(driver: UserSpace) -> Wishes {
+    Wishes {
+        bind: Bind::Driver(driver),
+        trunks: vec!["lan0".into(), "0000:03:00.1".into()],
+        ..Wishes::default()
+    }
+}
+
+fn with_kernel_uplink(tree: &Tree) -> Plan {
+    // The uplink is no NIC of ours: its port is planned by itself.
+    let root = tree.root();
+    let trunks = propose(&root, &Wishes { uplinks: vec![], ..bound_by(UserSpace::VfioPci) });
+    assert!(trunks.expect_err("eth0 has no driver of ours").contains("--bind kernel"));
+    tree.pci("0000:04:00.0", 0x1af4, 0x1041, 0, "virtio-pci", Some("eth1"));
+    let wishes = Wishes { uplinks: vec!["eth1".into()], ..bound_by(UserSpace::VfioPci) };
+    propose(&root, &wishes).expect("a plan")
+}
+
+#[test]
+fn without_an_iommu_nothing_is_taken_from_the_kernel_unasked() {
+    let tree = Tree::server();
+    let plan = propose(&tree.root(), &Wishes::default()).expect("a plan");
+    let devices: Vec<&str> = plan.ports.iter().map(|port| port.device.as_str()).collect();
+    assert_eq!(devices, ["kernel:lan0", "kernel:lan1", "kernel:eth0"]);
+    assert!(plan.ports.iter().all(|port| port.bind.is_none()) && plan.hugepages.is_empty());
+    assert!(plan.remarks.iter().any(|remark| remark.contains("no IOMMU")), "{:?}", plan.remarks);
+}
+
+#[test]
+fn with_an_iommu_idle_nics_get_vfio_and_the_way_in_stays() {
+    let tree = Tree::server();
+    tree.file("sys/kernel/iommu_groups/7/type", "DMA");
+    let plan = propose(&tree.root(), &Wishes::default()).expect("a plan");
+    let ports: Vec<_> = plan.ports.iter().map(|port| (port.device.as_str(), port.bind)).collect();
+    let vfio = Some(UserSpace::VfioPci);
+    assert_eq!(ports, [("0000:03:00.0", vfio), ("0000:03:00.1", vfio), ("kernel:eth0", None)]);
+    // Of the NICs' node, physical cores of their own, and not the kernel's.
+    assert_eq!(plan.workers, [2, 3]);
+    assert_eq!((plan.hugepages[0].node, plan.hugepages[0].pages), (1, 288));
+}
+
+#[test]
+fn isolated_cores_are_taken_first() {
+    let tree = Tree::server();
+    tree.file("sys/devices/system/cpu/isolated", "1,5,3");
+    let plan = propose(&tree.root(), &Wishes::default()).expect("a plan");
+    assert_eq!(plan.workers, [3, 1], "of the NICs' node first; 5 is the sibling of 1");
+    let plan = propose(&tree.root(), &Wishes { workers: Some(1), ..Wishes::default() }).expect("a plan");
+    assert_eq!(plan.workers, [3]);
+}
+
+#[test]
+fn what_is_not_there_is_told() {
+    let tree = Tree::server();
+    let wishes = Wishes { trunks: vec!["lan9".into()], ..Wishes::default() };
+    assert!(propose(&tree.root(), &wishes).expect_err("no lan9").contains("lan0"));
+    let wishes = Wishes { trunks: vec!["eth0".into()], uplinks: vec!["eth0".into()], ..Wishes::default() };
+    assert!(propose(&tree.root(), &wishes).expect_err("both").contains("cannot be a trunk and the uplink"));
+}
+
+#[test]
+fn set_up_and_back_again() {
+    let tree = Tree::server();
+    let root = tree.root();
+    tree.file("etc/modules-load.d/causeway.conf", "# the operator's own\n");
+    let plan = with_kernel_uplink(&tree);
+    let before = everything(&tree.path(""));
+
+    setup::write(&root, &plan).expect("written");
+    assert!(matches!(setup::write(&root, &plan), Err(setup::Error::SetUpBefore)));
+    assert!(tree.text("etc/modules-load.d/causeway.conf").contains("vfio-pci\ntun\n"));
+    assert!(tree.text("etc/causeway/causeway.toml").contains("device = \"0000:03:00.0\""));
+    assert!(tree.path("etc/systemd/system/multi-user.target.wants/causeway-setup.service").is_symlink());
+
+    setup::apply(&root).expect("applied");
+    let device = "sys/bus/pci/devices/0000:03:00.0";
+    assert_eq!(tree.text(&format!("{device}/driver_override")), "vfio-pci\n");
+    assert_eq!(tree.text("sys/bus/pci/drivers/i40e/unbind"), "0000:03:00.1", "the last one");
+    assert_eq!(tree.text("sys/bus/pci/drivers_probe"), "0000:04:00.0", "the uplink comes last");
+    assert_eq!(
+        tree.text("sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"),
+        plan.hugepages[0].pages.to_string()
+    );
+    assert!(tree.text("etc/systemd/system/causeway.service.d/setup.conf").contains("User=root"), "no IOMMU");
+    // What the kernel does then.
+    for pci in ["0000:03:00.0", "0000:03:00.1", "0000:04:00.0"] {
+        tree.link(&format!("sys/bus/pci/devices/{pci}/driver"), "../../drivers/vfio-pci");
+    }
+    setup::apply(&root).expect("once more changes nothing");
+
+    setup::undo(&root).expect("undone");
+    assert_eq!(tree.text("sys/bus/pci/drivers/i40e/bind"), "0000:03:00.1");
+    assert_eq!(tree.text("sys/bus/pci/drivers/virtio-pci/bind"), "0000:04:00.0");
+    assert_eq!(tree.text(&format!("{device}/driver_override")), "\n");
+    let after = everything(&tree.path(""));
+    let changed: Vec<_> = before
+        .keys()
+        .chain(after.keys())
+        // sysfs answers otherwise than plain files; what was written to it is looked at above.
+        .filter(|path| !path.starts_with("sys/bus/pci/"))
+        .filter(|path| before.get(*path) != after.get(*path))
+        .collect();
+    assert!(changed.is_empty(), "{changed:?}");
+    assert!(matches!(setup::undo(&root), Err(setup::Error::NotSetUp)));
+}
+
+#[test]
+fn what_the_operator_changed_is_his() {
+    let tree = Tree::server();
+    let root = tree.root();
+    let plan = propose(&root, &Wishes::default()).expect("a plan");
+    setup::write(&root, &plan).expect("written");
+    tree.file("etc/causeway/causeway.toml", "mode = \"server\"\n");
+    let done = setup::undo(&root).expect("undone").join("\n");
+    assert!(done.contains("left /etc/causeway/causeway.toml"), "{done}");
+    assert_eq!(tree.text("etc/causeway/causeway.toml"), "mode = \"server\"\n");
+
+    // And one that was there is not touched by the next.
+    let done = setup::write(&root, &plan).expect("written").join("\n");
+    assert!(done.contains("left /etc/causeway/causeway.toml as it is"), "{done}");
+}
+
+#[test]
+fn ports_of_the_kernel_alone_need_no_unit() {
+    let tree = Tree::server();
+    let plan = propose(&tree.root(), &Wishes { bind: Bind::Kernel, ..Wishes::default() }).expect("a plan");
+    setup::write(&tree.root(), &plan).expect("written");
+    assert!(!tree.path(setup::UNIT).exists());
+}
+
+/// Every file and link of a tree with its content, but for temporary numbers with a newline at their end.
+fn everything(root: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let name = path.strip_prefix(root).expect("inside").to_string_lossy().into_owned();
+        if path.is_symlink() {
+            found.insert(name, fs::read_link(&path).expect("a link").to_string_lossy().into_owned());
+        } else if path.is_dir() {
+            waiting.extend(
+                fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path()),
+            );
+        } else {
+            found.insert(name, fs::read_to_string(&path).expect("text").trim_end().to_owned());
+        }
+    }
+    found
+}

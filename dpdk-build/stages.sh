@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Runs the stages of the Dockerfile without a container engine, in clean Debians made by mmdebstrap, and shows what the image would have:
+#
+#   dpdk-build/stages.sh [--package FILE] [--list FILE]
+#
+# Without --package the builder stage runs too, on this machine (Rust is not in Debian in the version that we need). Ends with 1 when the
+# runtime stage has files that are neither Debian's nor the package's, or when the program does not start in it as the user "causeway".
+# Packages: dpdk-build/install.sh package
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+target="${CARGO_TARGET_DIR:-$PWD/target}"
+package="" list="$target/container.list"
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --package) package="${2:?}"; shift ;;
+        --list) list="${2:?}"; shift ;;
+        *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    esac
+    shift
+done
+[ -n "$package" ] || package="$(package/build.sh)"
+
+place="$(mktemp -d)"
+trap 'rm -rf "$place"' EXIT
+root="$place/root"
+suite="$(sed -n 's/^FROM debian:\([a-z]*\)-slim AS runtime$/\1/p' Dockerfile)"
+mmdebstrap --quiet --variant=minbase "$suite" "$root"
+snapshot() { (cd "$root" && find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./tmp \) -prune -o \( -type f -o -type l -o -type d \) -print | LC_ALL=C sort); }
+cp "$package" "$root/tmp/causeway.deb"
+cp dpdk-build/container.sh "$root/tmp/"
+cp /etc/resolv.conf "$root/etc/resolv.conf"
+unshare --mount --pid --fork sh -c 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" sh /tmp/container.sh' "$root"
+
+# Every file is of a package, or of those that installing packages leaves.
+snapshot | sed 's|^\./|/|' >"$list"
+chroot "$root" sh -c 'cat /var/lib/dpkg/info/*.list' | LC_ALL=C sort -u >"$place/owned"
+strangers="$(chroot "$root" sh -c 'cd / && find . -xdev -type f -o -type l' | sed 's|^\.||' | LC_ALL=C sort \
+    | sed -E 's,^/usr/(bin|sbin|lib|lib64)/,/\1/,' | comm -23 - <(sed -E 's,^/usr/(bin|sbin|lib|lib64)/,/\1/,' "$place/owned" | LC_ALL=C sort -u) \
+    | grep -vE '^/(var|etc|proc|sys|dev|run|tmp|bin$|sbin$|lib|usr/share/info/dir|usr/share/mime|\.)' || true)"
+if [ -n "$strangers" ]; then
+    echo "of no package:" >&2
+    echo "$strangers" >&2
+    exit 1
+fi
+# As the engine starts it: another user, the capabilities on the file.
+unshare --mount --pid --fork --net sh -c 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" &&
+    exec chroot --userspec=causeway "$0" /usr/bin/causeway --version' "$root"
+echo "$(wc -l <"$list") files, $(du -sm "$root" | cut -f1) MB: $list"
