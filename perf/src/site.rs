@@ -168,6 +168,8 @@ impl Sink<Mbuf> for Out {
     }
 
     fn hand_over(&mut self, _worker: usize, _port: PortIndex, _buf: Mbuf) {}
+
+    fn over_tcp(&mut self, _session: SessionIndex, _buf: Mbuf) {}
 }
 
 /// Gives buffers back as a port does, many at once.
@@ -397,6 +399,6 @@ fn session(id: u8, at: u16, shape: &Shape) -> SessionEntry {
         UdpTemplate::new(port_mac(id, UPLINK), port_mac(3 - id, UPLINK), local, peer).expect("one family");
     let max_record = shape.wan_mtu - header.overhead() as u16;
     let segments = (0..shape.segments as u16).filter_map(|segment| TunnelId::new(segment + 1)).collect();
-    let path = Path { port: UPLINK, header, max_record, port_per_worker: false };
+    let path = Path { port: UPLINK, header: Some(header), max_record, port_per_worker: false };
     SessionEntry::alone(path, Way { port: UPLINK.0, local: None, peer }, segments)
 }

@@ -145,8 +145,12 @@ fn messages() {
         software: "x".into(),
         ciphers: vec![1, 2],
         paths: 2,
+        tcp: true,
     });
-    let examples = [login.encode(), Message::Bye { code: 1, text: "x".into() }.encode()];
+    let mut batch = session::Batch::default();
+    assert!(batch.push(&[7; 40]) && batch.push(&[8; 30]));
+    let records = batch.take().split_off(4);
+    let examples = [login.encode(), Message::Bye { code: 1, text: "x".into() }.encode(), records];
     fuzz(&examples, |input| {
         if let Ok(message) = Message::decode(input) {
             if !matches!(message, Message::Unknown(_)) {

@@ -15,6 +15,7 @@ mod logging;
 mod manual;
 mod passwd;
 mod ports;
+mod records;
 mod run;
 mod setup;
 mod show;

@@ -75,6 +75,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         notices: controls.notices,
         port_states: controls.port_states,
         host_ports: controls.host_ports,
+        records: controls.records,
         clock,
     });
     let ended = match appliance {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use bridge::{Fdb, MAX_PORTS, MAX_SEGMENTS};
 use config::{Config, Device, Idle};
 use control::clock::Clock;
-use control::{HostPorts, PortInfo, PortState, session_places};
+use control::{HostPorts, PortInfo, PortState, RecordQueues, session_places};
 use counters::{CoreCounters, Counters};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use dpdk::{Eal, EalConfig, MbufPool, vdev};
@@ -16,11 +16,12 @@ use pipeline::WorkerId;
 use pipeline::command::{Command, Event};
 use pipeline::notice::Notice;
 use pipeline::tables::Tables;
-use worker::{Handover, IdlePolicy, Worker, WorkerParams};
+use worker::{Fallback, Handover, IdlePolicy, Worker, WorkerParams};
 
 use crate::Failure;
 use crate::gateways::GatewayPorts;
 use crate::ports::{self, AROUND, OpenPort, Opened};
+use crate::records::Records;
 
 /// Orders and news that wait at one time.
 const QUEUE: usize = 4096;
@@ -48,6 +49,7 @@ pub(crate) struct Controls {
     pub(crate) notices: Receiver<Notice>,
     pub(crate) port_states: Box<dyn Fn() -> Vec<PortState>>,
     pub(crate) host_ports: Box<dyn HostPorts>,
+    pub(crate) records: Box<dyn RecordQueues>,
 }
 
 pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Controls), Failure> {
@@ -69,6 +71,7 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
     let tables = Arc::new(ArcSwap::from_pointee(Tables::default()));
     let fdb = Arc::new(Fdb::new(config.system.max_macs));
     let handover = Arc::new(Handover::new(count));
+    let fallback = Arc::new(Fallback::new(count));
     let (worker_events, events) = bounded(QUEUE);
     let (worker_notices, notices) = bounded(NOTICES);
     let (mut commands, mut workers, mut port_changes) = (Vec::new(), Vec::new(), Vec::new());
@@ -80,6 +83,7 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
         workers.push(Worker::start(WorkerParams {
             id: WorkerId { index, count },
             handover: Arc::clone(&handover),
+            fallback: Arc::clone(&fallback),
             core: config.system.workers[index],
             idle: match config.system.idle {
                 Idle::Spin => IdlePolicy::Spin,
@@ -116,6 +120,7 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
             states
         }),
         host_ports: Box::new(gateways),
+        records: Box::new(Records { queues: fallback, pool }),
     };
     Ok((DataPlane { workers, ports }, controls))
 }
@@ -137,7 +142,9 @@ fn pool(eal: &Eal, config: &Config) -> Result<MbufPool, dpdk::Error> {
         _ => port.mtu + AROUND,
     });
     let segments = config.segments.iter().map(|segment| segment.mtu + AROUND);
-    let size = ports.chain(segments).max().unwrap_or(1500);
+    // The largest record that may come over TLS fits in any case.
+    let over_tls = session::MAX_RECORD as u16;
+    let size = ports.chain(segments).fold(over_tls, u16::max);
     // The rest of the memory is for DPDK's own structures, and for what is lost to alignment.
     let memory = (u64::from(config.system.memory_mb) << 20) * 2 / 5;
     let count = (memory / (u64::from(size) + BUFFER_OVERHEAD)).clamp(2047, 262_143);

@@ -21,6 +21,7 @@ mod servers;
 mod share;
 mod sub_interfaces;
 mod system;
+mod transport;
 mod write;
 
 use std::fs;
@@ -39,6 +40,7 @@ pub use segments::{Segment, StormLimits};
 pub use servers::{HostPort, Proxy, Servers};
 pub use share::{ProxyProtocol, Share};
 pub use system::{Aead, Idle, LogFormat, System};
+pub use transport::Transport;
 pub use write::{PreparedFile, write_atomic};
 
 use reader::{Document, Table};

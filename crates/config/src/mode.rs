@@ -11,6 +11,7 @@ use crate::reader::Table;
 use crate::segments::{self, Segment};
 use crate::servers::{self, Servers};
 use crate::share::{self, Share};
+use crate::transport::{self, Transport};
 
 /// Server or client.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Server {
     pub max_half_open: usize,
     /// The data ciphers it takes, best first.
     pub ciphers: Vec<Cipher>,
+    /// Whether records of its sites may go over TCP.
+    pub transport: Transport,
     /// Other services behind the TCP port.
     pub shares: Vec<Share>,
     /// The sites that may connect.
@@ -71,6 +74,8 @@ pub struct Site {
 pub struct Client {
     /// Where its servers are, and how it gets there.
     pub servers: Servers,
+    /// What carries its records.
+    pub transport: Transport,
     /// The site's name at the server.
     pub user: String,
     /// The site's password.
@@ -160,6 +165,7 @@ fn server(table: &Table<'_>, segments: &[Segment], directory: &Path, state: &Pat
     let max_half_open = table.number("max_half_open", 1..=10_000).map_or(64, |found| found.value);
     let ciphers = credentials::ciphers(table);
     let listen = listen.map_or((Ipv6Addr::UNSPECIFIED, 443).into(), |found| found.value);
+    let transport = transport::read(table, &[Transport::Auto, Transport::Udp]);
     let shares = share::read(table, listen);
     let mut sites: Vec<Site> = Vec::new();
     for table in table.tables("site") {
@@ -179,6 +185,7 @@ fn server(table: &Table<'_>, segments: &[Segment], directory: &Path, state: &Pat
         dead_peer: Duration::from_millis(dead_peer),
         max_half_open: max_half_open as usize,
         ciphers,
+        transport,
         shares,
         sites,
     })
@@ -261,6 +268,7 @@ fn user(table: &Table<'_>) -> Option<String> {
 
 fn client(table: &Table<'_>, directory: &Path) -> Option<Client> {
     let servers = servers::read(table, directory);
+    let transport = transport::read(table, &[Transport::Auto, Transport::Udp, Transport::Tcp]);
     let user = user(table);
     let password = password(table, directory);
     let trust = credentials::trust(table, directory);
@@ -270,6 +278,7 @@ fn client(table: &Table<'_>, directory: &Path) -> Option<Client> {
     let rekey = table.number("rekey_minutes", 1..=14).map_or(10, |found| found.value);
     Some(Client {
         servers: servers?,
+        transport,
         user: user?,
         password: password?,
         trust: trust?,

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use config::{Client, Config, Errors, Mode, ProxyProtocol, Server};
+use config::{Client, Config, Errors, Mode, ProxyProtocol, Server, Transport};
 
 const PORTS: &str = r#"
 [[port]]
@@ -129,4 +129,17 @@ fn shares_of_the_port_are_read_in_order() {
         let errors = server(&format!("[[server.share]]\n{text}\n")).expect_err(text);
         assert!(errors.contains(told), "{text}: {errors}");
     }
+}
+
+#[test]
+fn records_go_by_udp_tcp_or_whichever_gets_through() {
+    let of = |text: &str| client(&format!("server = \"a\"\n{text}")).map(|client| client.transport);
+    assert_eq!(of(""), Ok(Transport::Auto));
+    assert_eq!(of("transport = \"udp\"\n"), Ok(Transport::Udp));
+    assert_eq!(of("transport = \"tcp\"\n"), Ok(Transport::Tcp));
+    let told = of("transport = \"dtls\"\n").expect_err("unknown");
+    assert!(told.contains("client.transport: \"dtls\" is none of \"auto\", \"udp\", \"tcp\""), "{told}");
+    assert_eq!(server("transport = \"udp\"").expect("good").transport, Transport::Udp);
+    let told = server("transport = \"tcp\"").expect_err("for clients");
+    assert!(told.contains("is none of \"auto\", \"udp\""), "{told}");
 }

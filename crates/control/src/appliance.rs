@@ -27,6 +27,7 @@ use crate::connections::{Connections, Happened, SetupError};
 use crate::consoles::Consoles;
 use crate::datasock::{HeldPort, HoldError};
 use crate::engine;
+use crate::fallback::RecordQueues;
 use crate::gateways::{Gateways, HostPorts};
 use crate::guard::Guard;
 use crate::hops::Hops;
@@ -90,6 +91,8 @@ pub struct Params {
     pub port_states: Box<dyn Fn() -> Vec<PortState>>,
     /// Opens the ports of gateways.
     pub host_ports: Box<dyn HostPorts>,
+    /// The way of records between workers and TLS connections.
+    pub records: Box<dyn RecordQueues>,
     /// The time that the workers share.
     pub clock: Clock,
 }
@@ -129,6 +132,7 @@ pub struct Appliance {
     pub(crate) layout: Layout,
     pub(crate) sessions: Sessions,
     pub(crate) connections: Connections,
+    pub(crate) records: Box<dyn RecordQueues>,
     pub(crate) requests: RequestSocket,
     pub(crate) consoles: Consoles,
     pub(crate) watched: Watched,
@@ -161,7 +165,7 @@ pub(crate) struct Parts {
     pub(crate) ports: Vec<PortInfo>,
     tables: Arc<ArcSwap<Tables>>,
     pub(crate) fdb: Arc<Fdb>,
-    counters: Counters,
+    pub(crate) counters: Counters,
     commands: Vec<Sender<Command>>,
     events: Receiver<Event>,
     pub(crate) notices: Receiver<Notice>,
@@ -176,12 +180,13 @@ impl Appliance {
     /// What of it the system or a file refuses.
     pub fn new(params: Params) -> Result<Self, ControlError> {
         let Params { file, check, config, load, reload, ports, tables, fdb, counters, .. } = params;
-        let Params { commands, events, notices, port_states, host_ports, clock, .. } = params;
+        let Params { commands, events, notices, port_states, host_ports, mut records, clock, .. } = params;
         let configure = Configure::new(file, check, &config);
         let now = clock.now();
         let engine = engine::choose(config.system.aead);
         let sessions = Sessions::new(&config, engine, Box::new(OsRandom::new()), now)?;
         let connections = Connections::new(&config.mode)?;
+        records.wakes(connections.wakes());
         let data_port = HeldPort::everywhere(match &config.mode {
             Mode::Server(server) => server.data_port,
             Mode::Client(client) => client.data_port,
@@ -217,6 +222,7 @@ impl Appliance {
             layout,
             sessions,
             connections,
+            records,
             requests,
             watched,
             consoles,
@@ -271,10 +277,12 @@ impl Appliance {
 
     fn round(&mut self) -> Result<(), ControlError> {
         let clock = self.parts.clock;
+        let pause = if self.records.sleep() { TICK } else { Duration::ZERO };
         let happened = self
             .connections
-            .wait(TICK, || clock.now())
+            .wait(pause, || clock.now())
             .map_err(|error| ControlError::System("cannot wait for events", error))?;
+        self.records.awake();
         for (conn, happened) in happened {
             self.connection(conn, happened);
         }
@@ -312,6 +320,7 @@ impl Appliance {
             self.publish();
         }
         self.flush_backlog();
+        self.send_records();
         self.serve_requests();
         Ok(())
     }
@@ -412,6 +421,7 @@ impl Appliance {
                     let now = self.now();
                     self.connections.connect(dial, interface, now);
                 }
+                Output::Records(records) => self.receive_records(&records),
                 Output::LoggedIn(conn) => self.connections.logged_in(conn),
                 Output::Send(conn, bytes) => self.connections.send(conn, &bytes),
                 Output::Close(conn) => {
@@ -470,7 +480,7 @@ impl Appliance {
     }
 
     /// The worker that owns a receive lane.
-    fn owner(&self, lane: LaneId) -> usize {
+    pub(crate) fn owner(&self, lane: LaneId) -> usize {
         lane.owner(self.parts.commands.len())
     }
 

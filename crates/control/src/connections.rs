@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Mode, Share};
@@ -10,7 +11,7 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use serde_json::{Value, json};
-use session::{ConnId, Dial, ExportFailed, Exporter, Now};
+use session::{Batch, ConnId, Dial, ExportFailed, Exporter, Now};
 
 use crate::certificates::{Watch, client_tls, server_tls};
 use crate::dial::{Dialed, Dialer};
@@ -18,7 +19,7 @@ use crate::share::SharedPort;
 use crate::tls::{Fingerprint, Material, PemError, ServerTls, TlsConn, TlsEvent};
 
 const LISTENER: Token = Token(usize::MAX);
-const SHARED_PORT: Token = Token(usize::MAX - 1);
+const WOKEN: Token = Token(usize::MAX - 1);
 
 /// Tokens below this are connections; the others, but for these two, belong to whoever registered them.
 const CONNECTIONS: usize = 1 << 48;
@@ -46,11 +47,17 @@ pub(crate) enum Happened {
 /// All connections, and where they come from.
 pub(crate) struct Connections {
     poll: Poll,
+    /// Ends the wait.
+    waker: Arc<Waker>,
     side: Side,
     conns: HashMap<ConnId, Entry>,
     /// A server numbers what it accepts; a client's numbers come from its state machine.
     next: u64,
     happened: Vec<(ConnId, Happened)>,
+    /// Connections that may have more to read at once.
+    busy: Vec<ConnId>,
+    /// Connections whose batches are not sent.
+    batches: Vec<ConnId>,
     /// Events of those who share the queue.
     others: Vec<Event>,
     watch: Watch,
@@ -74,6 +81,8 @@ enum Port {
 struct Entry {
     tls: TlsConn,
     server: Option<IpAddr>,
+    /// Records that wait for room in the connection.
+    batch: Batch,
     /// Told to close at this time.
     closing: Option<Now>,
 }
@@ -98,6 +107,7 @@ pub enum SetupError {
 impl Connections {
     pub(crate) fn new(mode: &Mode) -> Result<Self, SetupError> {
         let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WOKEN)?);
         let side = match mode {
             Mode::Server(server) => {
                 let tls = server_tls(server)?;
@@ -105,20 +115,22 @@ impl Connections {
                     .map_err(|error| SetupError::Listen(server.listen, error))?;
                 poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
                 let mut port = Port::Own(listener);
-                port.share(&server.shares, poll.registry())?;
+                port.share(&server.shares, poll.registry(), &waker)?;
                 Side::Server { port, tls }
             }
             Mode::Client(client) => {
                 Side::Client(Box::new(Dialer::new(client.servers.clone(), client_tls(client)?)))
             }
         };
-        let conns = HashMap::new();
         Ok(Self {
             poll,
+            waker,
             side,
-            conns,
+            conns: HashMap::new(),
             next: 0,
             happened: Vec::new(),
+            busy: Vec::new(),
+            batches: Vec::new(),
             others: Vec::new(),
             watch: Watch::default(),
         })
@@ -132,7 +144,7 @@ impl Connections {
         match (&mut self.side, mode) {
             (Side::Server { port, tls }, Mode::Server(server)) => {
                 *tls = server_tls(server)?;
-                port.share(&server.shares, self.poll.registry())?;
+                port.share(&server.shares, self.poll.registry(), &self.waker)?;
             }
             (Side::Client(dialer), Mode::Client(client)) => {
                 dialer.change(client.servers.clone(), client_tls(client)?);
@@ -188,15 +200,19 @@ impl Connections {
         now: impl Fn() -> Now,
     ) -> io::Result<Vec<(ConnId, Happened)>> {
         let mut events = Events::with_capacity(64);
+        let time = if self.busy.is_empty() { time } else { Duration::ZERO };
         match self.poll.poll(&mut events, Some(time)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
         // The listener is edge-triggered: what is not accepted now is looked for in each round.
         self.accept();
+        for id in std::mem::take(&mut self.busy) {
+            self.drive(id, now());
+        }
         for event in &events {
             match event.token() {
-                LISTENER | SHARED_PORT => {}
+                LISTENER | WOKEN => {}
                 Token(conn) if conn < CONNECTIONS => self.drive(ConnId(conn as u64), now()),
                 _ => self.others.push(event.clone()),
             }
@@ -244,6 +260,48 @@ impl Connections {
                 self.happened.push((id, Happened::Closed(error.to_string())));
             }
         }
+    }
+
+    /// Adds a record to those that go over a connection. False: it takes no more at present.
+    pub(crate) fn add_record(&mut self, id: ConnId, record: &[u8]) -> bool {
+        let Some(entry) = self.conns.get_mut(&id) else { return false };
+        if entry.batch.is_empty() {
+            self.batches.push(id);
+        }
+        if entry.batch.push(record) {
+            return true;
+        }
+        self.send_batch(id);
+        self.conns.get_mut(&id).is_some_and(|entry| entry.batch.push(record))
+    }
+
+    /// Sends the records that were added, as far as connections take them.
+    pub(crate) fn send_batches(&mut self) {
+        for id in std::mem::take(&mut self.batches) {
+            self.send_batch(id);
+            if self.conns.get(&id).is_some_and(|entry| !entry.batch.is_empty()) {
+                self.batches.push(id);
+            }
+        }
+    }
+
+    /// Sends the records that were added for one connection, once what was sent before has left.
+    fn send_batch(&mut self, id: ConnId) {
+        let Some(entry) = self.conns.get_mut(&id) else { return };
+        if !entry.batch.is_empty() && entry.tls.takes_more() {
+            let message = entry.batch.take();
+            self.send(id, &message);
+        }
+    }
+
+    /// What wakes the control thread from another.
+    pub(crate) fn wakes(&self) -> Box<dyn Fn() + Send + Sync> {
+        let waker = Arc::clone(&self.waker);
+        Box::new(move || {
+            if let Err(error) = waker.wake() {
+                tracing::warn!(%error, "cannot wake the control thread");
+            }
+        })
     }
 
     /// Closes a connection in order, without a word about it.
@@ -294,7 +352,8 @@ impl Connections {
             let mut conn = TlsConn::server(stream, tls);
             let interest = Interest::READABLE | Interest::WRITABLE;
             if self.poll.registry().register(conn.socket(), Token(id.0 as usize), interest).is_ok() {
-                self.conns.insert(id, Entry { tls: conn, server: None, closing: None });
+                self.conns
+                    .insert(id, Entry { tls: conn, server: None, batch: Batch::default(), closing: None });
                 self.happened.push((id, Happened::Accepted(peer)));
             }
         }
@@ -303,7 +362,10 @@ impl Connections {
     fn drive(&mut self, id: ConnId, now: Now) {
         if let Some(entry) = self.conns.get_mut(&id) {
             let mut events = Vec::new();
-            while entry.tls.drive(&mut events) {}
+            // One that brings much does not keep the others waiting.
+            if entry.tls.drive(&mut events) {
+                self.busy.push(id);
+            }
             self.tell(id, events);
         } else if let Side::Client(dialer) = &mut self.side {
             if let Some(dialed) = dialer.drive(id, self.poll.registry(), now) {
@@ -315,7 +377,7 @@ impl Connections {
     fn dialed(&mut self, id: ConnId, dialed: Dialed) {
         match dialed {
             Dialed::Up(tls, events, server) => {
-                self.conns.insert(id, Entry { tls: *tls, server, closing: None });
+                self.conns.insert(id, Entry { tls: *tls, server, batch: Batch::default(), closing: None });
                 self.tell(id, events);
             }
             Dialed::Failed(reason) => self.happened.push((id, Happened::Closed(reason))),
@@ -351,14 +413,13 @@ impl Connections {
 impl Port {
     /// Shares the port as `shares` say. Once it is shared it stays so, even if nobody has a share of it any more: a listener that
     /// moves back could lose connections.
-    fn share(&mut self, shares: &[Share], registry: &Registry) -> io::Result<()> {
+    fn share(&mut self, shares: &[Share], registry: &Registry, waker: &Arc<Waker>) -> io::Result<()> {
         if let Self::Shared(port) = self {
             port.change(shares);
         } else if !shares.is_empty() {
             if let Self::Own(mut listener) = std::mem::replace(self, Self::Lost) {
                 registry.deregister(&mut listener)?;
-                let wakes = Waker::new(registry, SHARED_PORT)?;
-                *self = Self::Shared(SharedPort::start(listener, shares, wakes)?);
+                *self = Self::Shared(SharedPort::start(listener, shares, Arc::clone(waker))?);
             }
         }
         Ok(())

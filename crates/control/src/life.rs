@@ -57,7 +57,7 @@ mod tests {
         core.paths[PATHS + 2].rx_records.add(1);
         core.sessions[1].tx_frames.add(5);
         let signs = life.look(&counters, session);
-        assert_eq!(signs, Signs { heard: [false, false, true, false], sent: true });
+        assert_eq!(signs, Signs { heard: [false, false, true, false, false], sent: true });
         assert_eq!(life.look(&counters, session), Signs::default());
     }
 }

@@ -60,6 +60,7 @@ impl Sessions {
                     workers: config.system.workers.len(),
                     uplinks: uplinks(config),
                     raise_after: config.system.path_mtu_raise,
+                    tcp: server.transport != config::Transport::Udp,
                     sites: site_params(config, server)?,
                 },
                 random,
@@ -102,6 +103,7 @@ impl Sessions {
             }
             (Self::Server(server), Prepared::Server(params), _, Mode::Server(config)) => {
                 server.set_limits(config.dead_peer, config.max_half_open, ciphers(&config.ciphers));
+                server.set_tcp(config.transport != config::Transport::Udp);
                 for index in &changes.sites.removed {
                     server.remove_site(now, SessionIndex(*index));
                 }
@@ -114,6 +116,14 @@ impl Sessions {
             }
             // The mode of a running appliance does not change.
             _ => {}
+        }
+    }
+
+    /// The connection that carries a session's records that do not go by UDP.
+    pub(crate) fn carrier(&self, session: SessionIndex) -> Option<ConnId> {
+        match self {
+            Self::Client(client, _) => client.carrier(),
+            Self::Server(server) => server.carrier(session),
         }
     }
 
@@ -257,6 +267,8 @@ fn client_params(config: &Config, client: &config::Client, engine: Engine) -> Cl
         workers: config.system.workers.len(),
         uplinks: uplinks(config),
         raise_after: config.system.path_mtu_raise,
+        udp: client.transport != config::Transport::Tcp,
+        tcp: client.transport != config::Transport::Udp,
     }
 }
 

@@ -101,6 +101,9 @@ impl Shown<'_> {
             "up_s": site.up_since.map(ago),
             "peer": site.peer.map(|peer| peer.to_string()),
             "path_known": tables.is_some_and(|entry| entry.paths.iter().any(|path| path.path.is_some())),
+            "transport": site.transport.map(|carrier| if carrier.tcp { "tcp" } else { "udp" }),
+            "transport_s": site.transport.map(|carrier| ago(carrier.since)),
+            "transport_why": site.transport.map(|carrier| carrier.why),
             "path_mtu": site.path_mtu(),
             "paths": site.paths.iter().enumerate().map(|(path, status)| self.path(at, path, status)).collect::<Vec<_>>(),
             "cipher": site.cipher.map(record::Cipher::name),
@@ -117,9 +120,10 @@ impl Shown<'_> {
 
     fn path(&self, session: usize, path: usize, status: &PathStatus) -> Value {
         let entry = self.tables.sessions.get(session).and_then(|entry| entry.as_ref()?.path(path));
-        let header = entry.and_then(|entry| entry.path.as_ref()).map(|path| &path.header);
+        let header = entry.and_then(|entry| entry.path.as_ref()).and_then(|path| path.header.as_ref());
         let uplink = status.way.and_then(|way| self.tables.ports.get(usize::from(way.port)));
         json!({
+            "transport": if status.tcp { "tcp" } else { "udp" },
             "uplink": uplink.map(|port| &port.name),
             "local": header.map(|header| header.src().to_string()),
             "peer": status.way.map(|way| way.peer.to_string()),

@@ -14,7 +14,7 @@ use session::{PathView, SessionView};
 use wire::mac::MacAddr;
 use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
-use wire::way::{MAX_PATHS, Way};
+use wire::way::{ALL_PATHS, Way};
 
 use crate::gateways::GatewayPort;
 use crate::guard::Guard;
@@ -89,7 +89,7 @@ impl Source<'_> {
         let header = UdpTemplate::new(mac, hop.mac?, source, way.peer).ok()?;
         // A server answers from its one port, which firewalls and address translators in front of a client expect.
         let port_per_worker = matches!(self.config().mode, config::Mode::Client(_));
-        Some(Path { port: PortIndex(way.port), header, max_record, port_per_worker })
+        Some(Path { port: PortIndex(way.port), header: Some(header), max_record, port_per_worker })
     }
 
     fn config(&self) -> &Config {
@@ -294,15 +294,20 @@ impl Source<'_> {
     }
 
     fn session(&self, view: &SessionView) -> SessionEntry {
+        let over_tcp = |max_record| Path { port: NO_PORT, header: None, max_record, port_per_worker: false };
         let path = |path: &PathView| PathEntry {
-            path: path.way.and_then(|way| self.path(&way, path.max_record)),
+            path: match path.tcp {
+                true => Some(over_tcp(path.max_record)),
+                false => path.way.and_then(|way| self.path(&way, path.max_record)),
+            },
             way: path.way,
         };
-        let paths: ArrayVec<PathEntry, MAX_PATHS> = view.paths.iter().map(path).take(MAX_PATHS).collect();
+        let paths: ArrayVec<PathEntry, ALL_PATHS> = view.paths.iter().map(path).take(ALL_PATHS).collect();
+        let by_udp = view.paths.iter().filter(|path| !path.tcp).count();
         // A path without a next hop carries nothing, whatever the session hopes.
         let usable = (0..paths.len()).filter(|at| view.paths[*at].usable && paths[*at].path.is_some());
         SessionEntry {
-            spread: Spread::new(paths.len(), &usable.collect::<Vec<_>>()),
+            spread: Spread::new(by_udp, &usable.collect::<Vec<_>>()),
             paths,
             segments: view.segments.iter().map(|(tunnel, _)| *tunnel).collect(),
         }

@@ -29,8 +29,8 @@ impl Counter {
     }
 }
 
-/// Paths of a session that are counted.
-pub const PATHS: usize = 4;
+/// Paths of a session that are counted, the one over its control connection included.
+pub const PATHS: usize = 5;
 
 /// Defines a struct of counters and the plain struct that a reader sums them into.
 macro_rules! counters {
@@ -261,12 +261,13 @@ impl CoreCounters {
 #[derive(Clone, Debug)]
 pub struct Counters {
     cores: Vec<Arc<CoreCounters>>,
+    control: Arc<Drops>,
 }
 
 impl Counters {
     /// The counters of `cores`.
     pub fn new(cores: Vec<Arc<CoreCounters>>) -> Self {
-        Self { cores }
+        Self { cores, control: Arc::default() }
     }
 
     /// Each worker's own.
@@ -274,9 +275,14 @@ impl Counters {
         &self.cores
     }
 
+    /// What the control thread, which alone writes them, has dropped.
+    pub fn control(&self) -> &Drops {
+        &self.control
+    }
+
     /// Packets dropped for `reason`.
     pub fn drops(&self, reason: DropReason) -> u64 {
-        self.cores.iter().map(|core| core.drops.get(reason)).sum()
+        self.control.get(reason) + self.cores.iter().map(|core| core.drops.get(reason)).sum::<u64>()
     }
 
     /// What passed through port number `index`; zeros for a port that does not exist.

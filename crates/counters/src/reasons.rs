@@ -100,4 +100,5 @@ reasons! {
     EventQueueFull, "event_queue_full", Resource, "News for the control thread that it did not take in time; no packet of a segment.";
     NoticeQueueFull, "notice_queue_full", Resource, "News of the traffic (moved addresses, ARP, probes) that the control thread did not take in time; no packet of a segment.";
     HandoverFull, "handover_full", Resource, "A record for another worker that did not take it in time.";
+    FallbackFull, "fallback_full", Resource, "A record that goes over TCP because UDP does not get through, above what the connection takes: dropped rather than delayed.";
 }

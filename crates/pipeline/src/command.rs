@@ -79,8 +79,8 @@ pub enum Event {
         session: SessionIndex,
         /// The path of the lane that it came on.
         path: usize,
-        /// The way that the record came by.
-        from: Way,
+        /// The way that the record came by; `None`: over TLS.
+        from: Option<Way>,
         /// Octets of the record.
         octets: u16,
         /// The block's body, cut to [`MAX_CONTROL_BLOCK`].

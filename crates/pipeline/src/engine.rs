@@ -35,6 +35,10 @@ pub trait Sink<B> {
 
     /// Gives `buf`, which `port` received, to the worker that owns its lane. What that does not take is dropped and counted here.
     fn hand_over(&mut self, worker: usize, port: PortIndex, buf: B);
+
+    /// Gives a record to the control thread, which sends it over the session's TLS connection. What it does not take is dropped and
+    /// counted here.
+    fn over_tcp(&mut self, session: SessionIndex, buf: B);
 }
 
 /// Which of an appliance's workers an engine is, and how many there are.
@@ -168,6 +172,21 @@ impl<P: BufPool> Engine<P> {
                     sink.send(*companion, buf);
                 }
             }
+        }
+        self.tally.settle(view);
+        self.recent.forget();
+        self.pool.tidy();
+    }
+
+    /// Processes records that came over TLS, and leaves `burst` empty.
+    pub fn burst_over_tcp<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        burst: &mut ArrayVec<P::Buf, BURST>,
+    ) {
+        for buf in burst.drain(..) {
+            self.receive_over_tcp(view, sink, buf);
         }
         self.tally.settle(view);
         self.recent.forget();

@@ -11,7 +11,7 @@ use record::{Cipher, KeyLimits, LaneId, LaneSecret, Suite, TxLane, header};
 use wire::buf::{BufPool, HeapBuf, HeapPool, PacketBuf};
 use wire::frame::parse_udp;
 use wire::mac::{MacAddr, MacBits};
-use wire::way::MAX_PATHS;
+use wire::way::ALL_PATHS;
 
 use crate::classify::{self, Classified};
 use crate::forward::Keys;
@@ -62,6 +62,8 @@ pub enum Finding {
     Leaves(PortIndex, Vec<u8>),
     /// It is packed into a record of a session, a datagram of so many octets, to this address.
     Packed(SessionIndex, PortIndex, usize, SocketAddr),
+    /// It is packed into a record of a session, of so many octets, that goes over TLS since UDP does not get through.
+    OverTcp(SessionIndex, usize),
 }
 
 /// Tries `frame` as if `port` received it.
@@ -157,7 +159,8 @@ impl Dry {
         let found = |(port, octets): (PortIndex, Vec<u8>)| {
             packed(tables, port, &octets).unwrap_or(Finding::Leaves(port, octets))
         };
-        findings.extend(sent.0.into_iter().map(found));
+        findings.extend(sent.ports.into_iter().map(found));
+        findings.extend(sent.tcp.into_iter().map(|(session, octets)| Finding::OverTcp(session, octets)));
         findings
     }
 
@@ -186,23 +189,29 @@ fn entered(meta: &Meta, rest: &[u8]) -> Finding {
     }
 }
 
-/// What would have been sent, by port.
+/// What would have been sent, by port and over TLS. Of a flood to more places than that, the first.
 #[derive(Default)]
-struct Sent(ArrayVec<(PortIndex, Vec<u8>), 64>);
+struct Sent {
+    ports: ArrayVec<(PortIndex, Vec<u8>), 64>,
+    tcp: ArrayVec<(SessionIndex, usize), 64>,
+}
 
 impl Sink<HeapBuf> for Sent {
     fn send(&mut self, port: PortIndex, buf: HeapBuf) {
-        // Of a flood to more places than that, the first.
-        let _ = self.0.try_push((port, buf.data().to_vec()));
+        let _ = self.ports.try_push((port, buf.data().to_vec()));
     }
 
     fn hand_over(&mut self, _worker: usize, _port: PortIndex, _buf: HeapBuf) {}
+
+    fn over_tcp(&mut self, session: SessionIndex, buf: HeapBuf) {
+        let _ = self.tcp.try_push((session, buf.len()));
+    }
 }
 
 /// A lane that nobody opens, whose number tells its session.
 fn lane(session: SessionIndex, path: usize) -> Option<TxLane> {
     let suite = Suite { cipher: Cipher::Aes128Gcm, engine: record::Engine::Ring };
-    let id = LaneId::new(u32::from(session.0) * MAX_PATHS as u32 + path as u32)?;
+    let id = LaneId::new(u32::from(session.0) * ALL_PATHS as u32 + path as u32)?;
     Some(TxLane::new(id, suite, LaneSecret::new([0; 32]), KeyLimits::default(), std::time::Duration::ZERO))
 }
 
@@ -211,5 +220,5 @@ fn packed(tables: &Tables, port: PortIndex, packet: &[u8]) -> Option<Finding> {
     let udp = parse_udp(packet).ok()??;
     let datagram = &packet[udp.payload.clone()];
     let lane = header::lane_of(datagram).ok()?;
-    Some(Finding::Packed(SessionIndex((lane.get() / MAX_PATHS as u32) as u16), port, datagram.len(), udp.dst))
+    Some(Finding::Packed(SessionIndex((lane.get() / ALL_PATHS as u32) as u16), port, datagram.len(), udp.dst))
 }

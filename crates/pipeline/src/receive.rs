@@ -102,7 +102,8 @@ struct Record {
     path: usize,
     lane: LaneId,
     number: u64,
-    from: Way,
+    /// `None`: over TLS.
+    from: Option<Way>,
     octets: usize,
     plaintext: Range<usize>,
 }
@@ -220,6 +221,22 @@ impl<P: BufPool> Engine<P> {
         }
     }
 
+    /// Takes one record that came over TLS.
+    pub(crate) fn receive_over_tcp<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        mut buf: P::Buf,
+    ) {
+        let whole = 0..buf.len();
+        match self.open_at(view, &mut buf, whole, None) {
+            Ok(Found::Record(record)) => self.unpack(view, sink, &record, buf),
+            // The control thread knows whose it is.
+            Ok(Found::OtherWorkers(_) | Found::NoRecord) => view.dropped(DropReason::NoSuchLane),
+            Err(reason) => view.dropped(reason),
+        }
+    }
+
     fn open(
         &mut self,
         view: View<'_>,
@@ -232,7 +249,19 @@ impl<P: BufPool> Engine<P> {
         if udp.dst.port() != uplink.data_port || udp.dst_mac != port.mac {
             return Ok(Found::NoRecord);
         }
-        let datagram = &mut buf.data_mut()[udp.payload.clone()];
+        let from = Way { port: at.0, local: Some(udp.dst.ip()), peer: udp.src };
+        self.open_at(view, buf, udp.payload, Some(from))
+    }
+
+    /// Opens the record that lies at `at` in a packet.
+    fn open_at(
+        &mut self,
+        view: View<'_>,
+        buf: &mut P::Buf,
+        at: Range<usize>,
+        from: Option<Way>,
+    ) -> Result<Found, DropReason> {
+        let datagram = &mut buf.data_mut()[at.clone()];
         let lane = header::lane_of(datagram).map_err(drop_reason)?;
         let owner = lane.owner(self.worker.count);
         if owner != self.worker.index {
@@ -241,21 +270,21 @@ impl<P: BufPool> Engine<P> {
         let entry = self.rx.lanes.get_mut(&lane).ok_or(DropReason::NoSuchLane)?;
         let octets = datagram.len();
         let opened = entry.lane.open(datagram).map_err(drop_reason)?;
-        let start = udp.payload.start + record::HEADER_LEN;
+        let start = at.start + record::HEADER_LEN;
         let record = Record {
             session: entry.session,
             path: entry.path,
             lane,
             number: opened.number,
-            from: Way { port: at.0, local: Some(udp.dst.ip()), peer: udp.src },
+            from,
             octets,
             plaintext: start..start + opened.plaintext.len(),
         };
-        if opened.newest && entry.leads && moved(view, &record) {
+        if let Some(from) = from.filter(|from| opened.newest && entry.leads && moved(view, &record, from)) {
             let due = entry.address_reported.is_none_or(|last| view.now.0 >= last + ADDRESS_REPORT_INTERVAL);
             if due {
                 entry.address_reported = Some(view.now.0);
-                let Record { session, path, from, .. } = record;
+                let Record { session, path, .. } = record;
                 self.tell(view, Event::NewWay { session, path, from });
             }
         }
@@ -370,9 +399,9 @@ impl<P: BufPool> Engine<P> {
 }
 
 /// Whether a record came by another way than its path's.
-fn moved(view: View<'_>, record: &Record) -> bool {
+fn moved(view: View<'_>, record: &Record, from: &Way) -> bool {
     let path = view.tables.session(record.session).and_then(|entry| entry.path(record.path));
-    path.is_none_or(|path| !path.way.is_some_and(|way| way.is_way_of(&record.from)))
+    path.is_none_or(|path| !path.way.is_some_and(|way| way.is_way_of(from)))
 }
 
 fn drop_reason(error: OpenError) -> DropReason {

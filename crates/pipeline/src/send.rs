@@ -11,7 +11,7 @@ use record::block::{BLOCK_HEADER_LEN, BlockWriter};
 use record::{HEADER_LEN, OVERHEAD, TAG_LEN, TxLane};
 use wire::buf::{BufPool, PacketBuf};
 use wire::flow;
-use wire::way::MAX_PATHS;
+use wire::way::ALL_PATHS;
 
 use crate::frame::{ADDRESSES, Meta};
 use crate::tables::Path;
@@ -36,7 +36,7 @@ pub(crate) struct At {
 
 impl At {
     fn slot(self) -> usize {
-        usize::from(self.session.0) * MAX_PATHS + self.path
+        usize::from(self.session.0) * ALL_PATHS + self.path
     }
 }
 
@@ -64,7 +64,7 @@ struct Packed {
 
 impl<B> TxLanes<B> {
     pub(crate) fn new(max_sessions: usize) -> Self {
-        let lanes = max_sessions * MAX_PATHS;
+        let lanes = max_sessions * ALL_PATHS;
         Self { lanes: (0..lanes).map(|_| None).collect(), open: Vec::with_capacity(lanes) }
     }
 
@@ -76,15 +76,15 @@ impl<B> TxLanes<B> {
         path: usize,
         lane: Box<TxLane>,
     ) -> Option<Box<TxLane>> {
-        match self.lanes.get_mut(At { session, path }.slot()).filter(|_| path < MAX_PATHS) {
+        match self.lanes.get_mut(At { session, path }.slot()).filter(|_| path < ALL_PATHS) {
             Some(slot) => slot.replace(Tx { lane, open: None, listed: false }).map(|old| old.lane),
             None => Some(lane),
         }
     }
 
     /// Takes all lanes of a session out.
-    pub(crate) fn remove(&mut self, session: SessionIndex) -> ArrayVec<Box<TxLane>, MAX_PATHS> {
-        let slots = (0..MAX_PATHS).map(|path| At { session, path }.slot());
+    pub(crate) fn remove(&mut self, session: SessionIndex) -> ArrayVec<Box<TxLane>, ALL_PATHS> {
+        let slots = (0..ALL_PATHS).map(|path| At { session, path }.slot());
         slots.filter_map(|slot| self.lanes.get_mut(slot)?.take()).map(|old| old.lane).collect()
     }
 
@@ -109,10 +109,9 @@ impl<P: BufPool> Engine<P> {
         let Some((entry, segment)) = tables.session(session).zip(tables.segments.get(meta.segment)) else {
             return not_sent(view, session, meta, rest, DropReason::SessionDown);
         };
-        let at = match entry.paths.len() {
-            1 => At { session, path: 0 },
-            _ => At { session, path: entry.spread.path(flow::hash(meta.dst, meta.src, rest)) },
-        };
+        let path = entry.spread.one();
+        let path = path.unwrap_or_else(|| entry.spread.path(flow::hash(meta.dst, meta.src, rest)));
+        let at = At { session, path };
         let Some(path) = entry.path(at.path).and_then(|path| path.path.as_ref()) else {
             return not_sent(view, session, meta, rest, DropReason::NoPeerAddress);
         };
@@ -270,10 +269,12 @@ impl<P: BufPool> Engine<P> {
         if tx.lane.seal(buf.data_mut(), view.now.0).is_err() {
             return view.dropped(DropReason::LaneExhausted);
         }
-        let own = if path.port_per_worker { self.worker.index as u16 } else { 0 };
-        let source_port = path.header.src().port().wrapping_add(own);
-        if !path.header.write(&mut buf, source_port) {
-            return view.dropped(DropReason::NoBuffer);
+        if let Some(header) = &path.header {
+            let own = if path.port_per_worker { self.worker.index as u16 } else { 0 };
+            let source_port = header.src().port().wrapping_add(own);
+            if !header.write(&mut buf, source_port) {
+                return view.dropped(DropReason::NoBuffer);
+            }
         }
         if let Some(counters) = view.path_counters(at.session, at.path) {
             counters.tx_records.add(1);
@@ -290,7 +291,10 @@ impl<P: BufPool> Engine<P> {
         if let Some(taps) = &view.tables.taps {
             taps.outside(view.now.0, at.session, true, buf.data());
         }
-        sink.send(path.port, buf);
+        match path.header {
+            Some(_) => sink.send(path.port, buf),
+            None => sink.over_tcp(at.session, buf),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
 use wire::vxlan::Vni;
-use wire::way::{MAX_PATHS, Way};
+use wire::way::{ALL_PATHS, MAX_PATHS, Way};
 
 use crate::capture::Taps;
 
@@ -170,7 +170,7 @@ pub struct RemoteVtep {
 #[derive(Debug)]
 pub struct SessionEntry {
     /// Its parallel paths.
-    pub paths: ArrayVec<PathEntry, MAX_PATHS>,
+    pub paths: ArrayVec<PathEntry, ALL_PATHS>,
     /// Which path each flow takes.
     pub spread: Spread,
     /// The segments that both ends attach.
@@ -202,11 +202,15 @@ pub struct PathEntry {
 
 /// Which path of a session a flow takes, by its hash. When a path dies, only its own flows take others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spread([u8; BUCKETS]);
+pub struct Spread {
+    buckets: [u8; BUCKETS],
+    /// Whether all flows take the same.
+    one: bool,
+}
 
 /// As many as there can be paths, so that each number of paths from 1 to 4 has equal shares.
 const BUCKETS: usize = 12;
-const _: () = assert!(MAX_PATHS == 4 && counters::PATHS == MAX_PATHS);
+const _: () = assert!(MAX_PATHS == 4 && counters::PATHS == ALL_PATHS);
 
 impl Spread {
     /// Over so many paths, of which those in `usable` carry frames.
@@ -217,13 +221,20 @@ impl Spread {
             [] => 0,
             others => others[at / paths % others.len()],
         };
-        Self(std::array::from_fn(|at| bucket(at) as u8))
+        let buckets: [u8; BUCKETS] = std::array::from_fn(|at| bucket(at) as u8);
+        Self { buckets, one: buckets.iter().all(|path| *path == buckets[0]) }
+    }
+
+    /// The path that all flows take, if it is the same.
+    #[inline]
+    pub fn one(&self) -> Option<usize> {
+        self.one.then_some(usize::from(self.buckets[0]))
     }
 
     /// The path of a flow with this hash.
     #[inline]
     pub fn path(&self, hash: u32) -> usize {
-        usize::from(self.0[hash as usize % BUCKETS])
+        usize::from(self.buckets[hash as usize % BUCKETS])
     }
 }
 
@@ -232,8 +243,8 @@ impl Spread {
 pub struct Path {
     /// The port that records leave by.
     pub port: PortIndex,
-    /// The outer headers.
-    pub header: UdpTemplate,
+    /// The outer headers; `None`: records go to the control thread, which sends them over TLS.
+    pub header: Option<UdpTemplate>,
     /// Largest UDP payload in octets that fits the path: a record with its header and tag.
     pub max_record: u16,
     /// Whether each worker sends from a UDP port of its own, counted from the header's: so a NIC that spreads by addresses and ports
@@ -366,6 +377,8 @@ mod tests {
         assert_eq!(shares(2, &[1]), [0, 12, 0, 0]);
         assert_eq!(shares(3, &[0, 2]), [6, 0, 6, 0]);
         assert_eq!(shares(2, &[]), [12, 0, 0, 0]);
+        assert_eq!(Spread::new(2, &[4]).one(), Some(4), "TCP, when no other is usable");
+        assert_eq!((Spread::new(2, &[1]).one(), Spread::new(2, &[0, 1]).one()), (Some(1), None));
         let (all, less) = (Spread::new(3, &[0, 1, 2]), Spread::new(3, &[0, 2]));
         assert!((0..12).all(|hash| all.path(hash) == 1 || all.path(hash) == less.path(hash)), "others stay");
     }

@@ -1,7 +1,9 @@
 //! The spoke's one session.
 
 mod settings;
+mod tcp;
 mod uplinks;
+mod words;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -12,10 +14,12 @@ use record::{Cipher, Engine, LaneId, Suite};
 use wire::way::Way;
 use zeroize::Zeroizing;
 
+pub(crate) use self::words::printable;
+use self::words::refused_text;
 use crate::epoch::{self, Direction, Epoch, LaneIds};
 use crate::framing::{Framer, frame};
-use crate::link::{self, Link, PeerBlock, Tools};
-use crate::message::{Login, MECHANISM, Message, Open, SegmentList, VERSION, Welcome, farewell, refusal};
+use crate::link::{self, Link, PeerBlock, Shape, Tools};
+use crate::message::{Login, MECHANISM, Message, Open, SegmentList, VERSION, Welcome, farewell};
 use crate::scram::{BINDING_LABEL, BINDING_LEN, ClientScram, SaltedCache};
 use crate::status::{SessionView, SiteStatus, State};
 use crate::{ConnId, Dial, Exporter, Level, Now, Output, Random, Uplinks};
@@ -55,6 +59,10 @@ pub struct ClientParams {
     pub uplinks: Uplinks,
     /// After what time a path's MTU is searched for anew.
     pub raise_after: Duration,
+    /// Whether records may go by UDP.
+    pub udp: bool,
+    /// Whether records may go over the TLS connection.
+    pub tcp: bool,
 }
 
 /// The spoke's session with its hub: connects, logs in, keeps alive, renews, reconnects.
@@ -95,6 +103,8 @@ struct Conn {
     /// The server's address, if it is known, and the certificate it showed, once TLS is up.
     server: Option<(Option<IpAddr>, [u8; 32])>,
     stage: Stage,
+    /// Whether the server has said its last word, since a newer connection takes this one's place.
+    left: bool,
 }
 
 enum Stage {
@@ -110,6 +120,8 @@ enum Stage {
     Opening { welcome: Welcome, lanes: Vec<LaneId> },
     /// The session's control connection.
     Open,
+    /// It was, and is left open until the server's last records have come, or so long.
+    Replaced(Now),
 }
 
 impl Client {
@@ -156,7 +168,7 @@ impl Client {
         fingerprint: [u8; 32],
         exporter: &dyn Exporter,
     ) {
-        let (paths, patience) = (self.paths(), self.login_time());
+        let (paths, tcp, patience) = (self.paths(), self.offers_tcp(), self.login_time());
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         let mut binding = [0; BINDING_LEN];
         if exporter.export(BINDING_LABEL, b"", &mut binding).is_err() {
@@ -171,6 +183,7 @@ impl Client {
             software: self.params.software.clone(),
             ciphers: self.params.ciphers.iter().map(|cipher| cipher.code()).collect(),
             paths,
+            tcp,
         });
         entry.server = Some((server, fingerprint));
         entry.until = now + patience;
@@ -218,7 +231,7 @@ impl Client {
             std::mem::replace(&mut entry.stage, Stage::Connecting)
         {
             let segments = self.params.segments.clone();
-            let count = self.params.workers * welcome.paths;
+            let count = self.params.workers * (welcome.paths + usize::from(welcome.tcp));
             let open = Message::Open(Open { lanes: lanes.clone(), count, segments });
             entry.stage = Stage::Opening { welcome, lanes };
             self.send(conn, &open);
@@ -257,6 +270,7 @@ impl Client {
             self.say_bye(farewell::DEAD_PEER, "no record arrived for the dead-peer time");
             self.down(now, "nothing was heard from the server for the dead-peer time (is UDP to its data port let through?)");
         }
+        self.look_at_tcp(now);
         self.leave_dead_uplink(now);
         if self.attempt.is_none() && self.connect_at.is_some_and(|at| now >= at) {
             self.connect(now);
@@ -268,7 +282,7 @@ impl Client {
         let attempt = self.attempt.and_then(|id| self.conns.get(&id)).map(|conn| conn.until);
         let connect = self.connect_at.filter(|_| self.attempt.is_none());
         let link = self.link.as_ref().map(Link::deadline);
-        [attempt, connect, link].into_iter().flatten().min().unwrap_or(Now::MAX)
+        [attempt, connect, link, self.replaced_until()].into_iter().flatten().min().unwrap_or(Now::MAX)
     }
 
     /// Says goodbye and ends.
@@ -294,6 +308,7 @@ impl Client {
             peer: self.link.as_ref().and_then(Link::peer),
             cipher: self.cipher.filter(|_| self.link.is_some()),
             round_trip: self.link.as_ref().and_then(Link::round_trip),
+            transport: self.link.as_ref().map(Link::carrier),
             paths: self.link.as_ref().map_or_else(Vec::new, Link::status),
             last_heard: self.link.as_ref().map(Link::last_heard),
             renewals: self.renewals,
@@ -315,7 +330,7 @@ impl Client {
         let (uplink, port) = self.choose_uplink(now);
         let (framer, stage) = (Framer::default(), Stage::Connecting);
         let until = now + self.connect_time();
-        self.conns.insert(conn, Conn { framer, until, uplink, server: None, stage });
+        self.conns.insert(conn, Conn { framer, until, uplink, server: None, stage, left: false });
         self.attempt = Some(conn);
         self.connect_at = None;
         self.out.push_back(Output::Connect(Dial { conn, redirect: self.redirect.take(), port }));
@@ -331,6 +346,9 @@ impl Client {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
         match (message, &mut conn.stage) {
             (Message::Unknown(_), _) => {}
+            (Message::Records(records), Stage::Open | Stage::Replaced(_)) => {
+                self.out.push_back(Output::Records(records));
+            }
             (Message::Refused { code, text, retry_ms }, stage) if !matches!(stage, Stage::Open) => {
                 if let Some(ms) = retry_ms {
                     self.connect_at = Some(now + Duration::from_millis(ms.min(3_600_000)));
@@ -343,6 +361,12 @@ impl Client {
                 self.close(id);
                 self.connect_at = Some(now);
             }
+            (Message::Bye { code: farewell::REPLACED, .. }, Stage::Open) if self.attempt.is_some() => {
+                // Our own records go by it until the newer connection is open here, too.
+                conn.left = true;
+            }
+            (Message::Bye { .. }, Stage::Replaced(_)) => self.close(id),
+            (_, Stage::Replaced(_)) => {}
             (Message::Bye { code, text }, Stage::Open) => {
                 self.close(id);
                 if code != farewell::REPLACED && self.current.is_none() {
@@ -386,7 +410,7 @@ impl Client {
 
     /// Makes the receive lanes.
     fn prepare(&mut self, id: ConnId, welcome: Welcome, exporter: &dyn Exporter) -> Result<(), String> {
-        let asked = self.paths();
+        let (asked, offered) = (self.paths(), self.offers_tcp());
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
         let (_, fingerprint) = conn.server.ok_or("not connected")?;
         if welcome.version != VERSION {
@@ -397,8 +421,11 @@ impl Client {
         }
         let cipher = Cipher::from_code(welcome.cipher).filter(|cipher| self.params.ciphers.contains(cipher));
         let cipher = cipher.ok_or("the server chose a cipher that was not offered")?;
-        let paths = welcome.paths;
-        if paths > asked || !welcome.lanes.is_multiple_of(paths) {
+        if !welcome.tcp && !self.params.udp {
+            return Err("the server takes no records over TCP, and transport is \"tcp\" here".into());
+        }
+        let paths = welcome.paths + usize::from(welcome.tcp);
+        if welcome.paths > asked || welcome.tcp && !offered || !welcome.lanes.is_multiple_of(paths) {
             return Err(format!("the server opened {} lanes for {paths} paths", welcome.lanes));
         }
         let lanes = self.ids.allocate(welcome.lanes, &mut *self.random);
@@ -424,10 +451,11 @@ impl Client {
         let Some(conn) = self.conns.get(&id) else { return Ok(()) };
         let ((address, fingerprint), uplink) = (conn.server.ok_or("not connected")?, conn.uplink);
         let cipher = Cipher::from_code(welcome.cipher).ok_or("no cipher")?;
-        let (workers, paths) = (self.params.workers, welcome.paths);
-        if tx.len() != workers * paths {
+        let (workers, paths, tcp) = (self.params.workers, welcome.paths, welcome.tcp);
+        let expected = workers * (paths + usize::from(tcp));
+        if tx.len() != expected {
             link::remove(&rx, &mut self.ids, &mut self.out);
-            return Err(format!("the server opened {} lanes instead of {}", tx.len(), workers * paths));
+            return Err(format!("the server opened {} lanes instead of {expected}", tx.len()));
         }
         let suite = Suite { cipher, engine: self.params.engine };
         let epoch = Epoch { exporter, site: &self.params.site, fingerprint: &fingerprint, suite };
@@ -452,18 +480,20 @@ impl Client {
         let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
         let link = match link {
             Some(link) => {
-                link.renew((rx, paths), tools);
+                link.renew(Shape { rx, paths, tcp }, tools);
                 link
             }
-            None => link.insert(Link::new(SESSION, dead_peer, raise_after, (rx, paths), now)),
+            None => link.insert(Link::new(SESSION, dead_peer, raise_after, Shape { rx, paths, tcp }, now)),
         };
         for (path, uplink) in params.uplinks.0.iter().take(paths).enumerate() {
-            if let Some(peer) = peer {
+            if let Some(peer) = peer.filter(|_| params.udp) {
                 link.set_way(path, Way { port: uplink.port, local: None, peer }, tools);
             }
         }
-        // What came by TCP came by this path.
-        link.heard(uplink.min(paths - 1), now);
+        if !tcp {
+            // What came by TCP came by this path.
+            link.heard(uplink.min(paths - 1), now);
+        }
         self.moving = false;
         self.peer_segments.clone_from(&welcome.segments);
         self.cipher = Some(cipher);
@@ -471,8 +501,7 @@ impl Client {
         self.attempt = None;
         self.out.push_back(Output::LoggedIn(id));
         if let Some(older) = self.current.replace(id) {
-            self.send(older, &Message::Bye { code: farewell::REPLACED, text: "replaced".into() });
-            self.close(older);
+            self.leave(now, older);
         }
         // Several clients of one server should not renew in step.
         self.connect_at = Some(now + self.jitter(self.params.rekey));
@@ -480,24 +509,12 @@ impl Client {
         Ok(())
     }
 
-    fn log_segments(&mut self, theirs: &SegmentList) {
-        for (tunnel, mtu) in &self.params.segments {
-            let line = match theirs.iter().find(|(other, _)| other == tunnel) {
-                None => format!("the server does not attach the segment with tunnel ID {tunnel}"),
-                Some((_, other)) if other != mtu => {
-                    format!(
-                        "the segment with tunnel ID {tunnel} has MTU {mtu} here and {other} at the server"
-                    )
-                }
-                Some(_) => continue,
-            };
-            self.out.push_back(Output::Log(Level::Warn, line));
-        }
-    }
-
     /// A connection has come to its end: `reason` says why.
     fn fail(&mut self, now: Now, id: ConnId, reason: &str) {
         let Some(conn) = self.conns.get(&id) else { return };
+        if matches!(conn.stage, Stage::Replaced(_)) {
+            return self.close(id);
+        }
         if let Stage::Preparing { lanes, .. } | Stage::Opening { lanes, .. } = &conn.stage {
             link::remove(lanes, &mut self.ids, &mut self.out);
         }
@@ -557,25 +574,8 @@ impl Client {
             self.out.push_back(Output::Close(conn));
         }
         self.attempt.take_if(|attempt| *attempt == conn);
-        self.current.take_if(|current| *current == conn);
+        if self.current.take_if(|current| *current == conn).is_some() {
+            self.link.iter_mut().for_each(|link| link.disconnected(&mut self.out));
+        }
     }
-}
-
-fn refused_text(code: u64, text: &str) -> String {
-    let meaning = match code {
-        refusal::AUTHENTICATION => "user or password is wrong",
-        refusal::DISABLED => "the site is disabled at the server",
-        refusal::VERSION => "no common protocol version",
-        refusal::ELSEWHERE => "the site is already connected from elsewhere",
-        refusal::BUSY => "the server is too busy",
-        refusal::PROTOCOL => "protocol error",
-        refusal::CIPHER => "no common data cipher",
-        _ => "for a reason this version does not know",
-    };
-    format!("the server refused the login: {meaning} (\"{}\")", printable(text))
-}
-
-/// Text of the peer, fit for a log.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().take(200).flat_map(char::escape_debug).collect()
 }

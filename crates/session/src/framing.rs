@@ -8,10 +8,15 @@ const MAX_AFTER: usize = 65_536;
 
 const LENGTH: usize = 4;
 
+/// What has been taken is thrown away when it has become so much, not message by message: there may be many small ones.
+const TAKEN: usize = 65_536;
+
 /// Cuts a byte stream into messages.
 #[derive(Debug, Default)]
 pub(crate) struct Framer {
     bytes: Vec<u8>,
+    /// So many of them have been taken.
+    taken: usize,
     authenticated: bool,
 }
 
@@ -27,24 +32,26 @@ impl Framer {
     }
 
     pub(crate) fn add(&mut self, bytes: &[u8]) {
+        if self.taken == self.bytes.len() || self.taken >= TAKEN {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The next whole message, without its length.
     pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
-        let Some(length) = self.bytes.first_chunk::<LENGTH>() else {
+        let waiting = &self.bytes[self.taken..];
+        let Some((length, rest)) = waiting.split_first_chunk::<LENGTH>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes(*length) as usize;
         if length > if self.authenticated { MAX_AFTER } else { MAX_BEFORE } {
             return Err(TooLong(length));
         }
-        if self.bytes.len() < LENGTH + length {
-            return Ok(None);
-        }
-        let rest = self.bytes.split_off(LENGTH + length);
-        let mut message = std::mem::replace(&mut self.bytes, rest);
-        message.drain(..LENGTH);
+        let Some(message) = rest.get(..length) else { return Ok(None) };
+        let message = message.to_vec();
+        self.taken += LENGTH + length;
         Ok(Some(message))
     }
 }

@@ -27,9 +27,9 @@ use question::{Answer, Question};
 
 pub use client::{Client, ClientParams};
 pub use link::PeerBlock;
-pub use message::SegmentList;
+pub use message::{Batch, MAX_RECORD, Records, SegmentList};
 pub use server::{Server, ServerParams, SiteParams};
-pub use status::{PathState, PathStatus, PathView, SessionView, SiteStatus, State};
+pub use status::{Carrier, PathState, PathStatus, PathView, SessionView, SiteStatus, State};
 pub use uplinks::{Uplink, Uplinks};
 
 /// Time since some fixed moment, the same for all calls.
@@ -77,6 +77,8 @@ pub enum Output {
     LoggedIn(ConnId),
     /// Send bytes inside a TLS connection.
     Send(ConnId, Vec<u8>),
+    /// Records came in a TLS connection: to be opened as if they had come by UDP.
+    Records(Records),
     /// End a TLS connection after what was to be sent. It is not reported.
     Close(ConnId),
     /// Receive on a lane of the peer, whose ID says which worker does, and report when it is so.

@@ -4,6 +4,7 @@
 mod echo;
 mod path;
 mod pmtu;
+mod tcp;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,13 +14,15 @@ use bridge::SessionIndex;
 use record::LaneId;
 use wire::way::Way;
 
-use self::path::{Around, Path, Wanted};
+use self::path::{Around, Path, Wanted, Watch};
+use self::tcp::TcpPath;
 use crate::epoch::LaneIds;
-use crate::status::{PathState, PathStatus, PathView};
+use crate::message::MAX_RECORD;
+use crate::status::{Carrier, PathState, PathStatus, PathView};
 use crate::{Now, Output, OwnBlock, Random, Uplinks};
 
 /// How long the lanes of the epoch before are received on.
-const OVERLAP: Duration = Duration::from_secs(5);
+pub(crate) const OVERLAP: Duration = Duration::from_secs(5);
 
 const ECHO_REQUEST: u8 = 1;
 const ECHO_REPLY: u8 = 2;
@@ -40,6 +43,21 @@ pub(crate) struct Link {
     pub(crate) since: Now,
     heard: Now,
     paths: Vec<Path>,
+    /// The path over the control connection, behind the others.
+    tcp: Option<TcpPath>,
+    carrier: Carrier,
+    /// Whether what carries records has changed since this was asked last.
+    news: bool,
+}
+
+/// What a session is made of.
+pub(crate) struct Shape {
+    /// The lanes that we receive on.
+    pub(crate) rx: Vec<LaneId>,
+    /// How many paths it has by UDP.
+    pub(crate) paths: usize,
+    /// Whether its records may go over the control connection.
+    pub(crate) tcp: bool,
 }
 
 /// What a link works with.
@@ -55,8 +73,8 @@ pub(crate) struct Tools<'a> {
 pub struct PeerBlock<'a> {
     /// The path that its lane belongs to.
     pub path: usize,
-    /// The way that the record came by, with our address.
-    pub from: Way,
+    /// The way that the record came by, with our address; `None`: over the control connection.
+    pub from: Option<Way>,
     /// Octets of the record.
     pub octets: u16,
     /// The block.
@@ -64,15 +82,15 @@ pub struct PeerBlock<'a> {
 }
 
 impl Link {
-    /// A session that comes up now with so many paths, and receives on `rx`.
+    /// A session that comes up now.
     pub(crate) fn new(
         session: SessionIndex,
         dead_peer: Duration,
         raise_after: Duration,
-        (rx, paths): (Vec<LaneId>, usize),
+        Shape { rx, paths, tcp }: Shape,
         now: Now,
     ) -> Self {
-        let path = |_| Path::new(paths == 1, raise_after, now);
+        let path = |_| Path::new(Watch::of(paths, tcp), raise_after, now);
         Self {
             session,
             dead_peer,
@@ -82,17 +100,24 @@ impl Link {
             since: now,
             heard: now,
             paths: (0..paths).map(path).collect(),
+            tcp: tcp.then(|| TcpPath::new(now)),
+            carrier: Carrier { tcp, since: now, why: "the session has just begun" },
+            news: false,
         }
     }
 
     /// A new epoch takes the place of the present one.
-    pub(crate) fn renew(&mut self, (rx, paths): (Vec<LaneId>, usize), tools: &mut Tools<'_>) {
+    pub(crate) fn renew(&mut self, Shape { rx, paths, tcp }: Shape, tools: &mut Tools<'_>) {
         let old = std::mem::replace(&mut self.rx, rx);
         self.retiring.push((old, tools.now + OVERLAP));
-        if self.paths.len() != paths {
+        if self.paths.len() != paths || self.tcp.is_some() != tcp {
             // Another peer, or the same with other uplinks.
-            let path = |_| Path::new(paths == 1, self.raise_after, tools.now);
+            let path = |_| Path::new(Watch::of(paths, tcp), self.raise_after, tools.now);
             self.paths = (0..paths).map(path).collect();
+            self.tcp = None;
+        }
+        if tcp {
+            self.tcp.get_or_insert_with(|| TcpPath::new(tools.now)).connect(tools.now);
         }
         self.ask(tools);
     }
@@ -115,9 +140,37 @@ impl Link {
     /// An authentic record arrived by a path.
     pub(crate) fn heard(&mut self, path: usize, now: Now) {
         self.heard = self.heard.max(now);
-        if let Some(path) = self.paths.get_mut(path) {
-            path.heard(now);
+        match self.paths.get_mut(path) {
+            Some(path) => path.heard(now),
+            None => self.tcp.iter_mut().for_each(|tcp| tcp.heard(now)),
         }
+    }
+
+    /// The control connection is gone.
+    pub(crate) fn disconnected(&mut self, out: &mut VecDeque<Output>) {
+        if self.tcp.as_mut().is_some_and(TcpPath::disconnect) {
+            out.push_back(Output::Changed(self.session));
+        }
+    }
+
+    /// Whether nothing comes by the control connection although nobody has closed it.
+    pub(crate) fn is_tcp_silent(&self, now: Now) -> bool {
+        self.tcp.as_ref().is_some_and(|tcp| tcp.is_silent(now))
+    }
+
+    /// Whether records may go over the control connection.
+    pub(crate) fn takes_tcp(&self) -> bool {
+        self.tcp.is_some()
+    }
+
+    /// What carries records, if that has changed since this was asked last.
+    pub(crate) fn news(&mut self) -> Option<Carrier> {
+        std::mem::replace(&mut self.news, false).then_some(self.carrier)
+    }
+
+    /// What carries records.
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.carrier
     }
 
     /// Frames were sent in the session.
@@ -139,9 +192,12 @@ impl Link {
     pub(crate) fn control_block(&mut self, block: &PeerBlock<'_>, tools: &mut Tools<'_>) {
         self.heard(block.path, tools.now);
         let Some((kind, rest)) = block.body.split_first() else { return };
-        self.with(block.path, tools, |path, around| {
-            path.block(*kind, rest, block.from, block.octets, around)
-        });
+        if block.path == self.paths.len() {
+            let answer = self.tcp.as_mut().and_then(|tcp| tcp.block(*kind, rest, tools.now));
+            self.send_by_tcp(answer, tools);
+        } else if let Some(from) = block.from {
+            self.with(block.path, tools, |path, around| path.block(*kind, rest, from, block.octets, around));
+        }
     }
 
     /// The newest record of a path came by `from`, which is not the path's way: it has to prove itself.
@@ -160,6 +216,9 @@ impl Link {
                 false
             });
         }
+        let carries = self.carrier.tcp;
+        let question = self.tcp.as_mut().and_then(|tcp| tcp.ask(tools.now, carries, tools.random));
+        self.send_by_tcp(question, tools);
     }
 
     /// What is due. False: the peer is dead.
@@ -177,13 +236,18 @@ impl Link {
         for at in 0..self.paths.len() {
             self.with(at, tools, |path, around| path.handle_timeout(around));
         }
+        self.choose_carrier(tools);
+        let carries = self.carrier.tcp;
+        let question = self.tcp.as_mut().and_then(|tcp| tcp.handle_timeout(now, carries, tools.random));
+        self.send_by_tcp(question, tools);
         true
     }
 
     pub(crate) fn deadline(&self) -> Now {
         let retiring = self.retiring.iter().map(|(_, until)| *until);
         let paths = self.paths.iter().map(|path| path.deadline());
-        paths.chain(retiring).fold(self.heard + self.dead_peer, Now::min)
+        let tcp = self.tcp.iter().map(TcpPath::deadline);
+        paths.chain(retiring).chain(tcp).fold(self.heard + self.dead_peer, Now::min)
     }
 
     /// The peer's address on the first path that carries frames.
@@ -208,18 +272,49 @@ impl Link {
     /// What the workers need to know of each path. When none is alive, the one that was last is to be used.
     pub(crate) fn views(&self) -> Vec<PathView> {
         let mut views: Vec<PathView> = self.paths.iter().map(Path::view).collect();
-        if !views.iter().any(|view| view.usable) {
+        let alive = views.iter().any(|view| view.usable);
+        let tcp = self.tcp.as_ref().map(|tcp| tcp.is_connected() && !alive);
+        if !alive && tcp != Some(true) {
             let known = (0..views.len()).filter(|at| views[*at].way.is_some());
             if let Some(last) = known.max_by_key(|at| self.paths[*at].last_heard()) {
                 views[last].usable = true;
             }
         }
+        let over_tcp = |usable| PathView { tcp: true, way: None, max_record: MAX_RECORD as u16, usable };
+        views.extend(tcp.map(over_tcp));
         views
     }
 
     /// What the console shows of each path.
     pub(crate) fn status(&self) -> Vec<PathStatus> {
-        self.paths.iter().map(Path::status).collect()
+        let tcp = self.tcp.iter().map(|tcp| tcp.status(self.carrier.tcp));
+        self.paths.iter().map(Path::status).chain(tcp).collect()
+    }
+
+    /// Decides whether UDP or the control connection carries records.
+    fn choose_carrier(&mut self, tools: &Tools<'_>) {
+        let Some(tcp) = &mut self.tcp else { return };
+        let alive = self.paths.iter().any(|path| path.is_usable(tools.now));
+        let over_tcp = tcp.is_connected() && !alive;
+        if over_tcp == self.carrier.tcp {
+            return;
+        }
+        let why = match (over_tcp, alive) {
+            (false, true) => "UDP gets through",
+            (false, false) => "the control connection is gone",
+            (true, _) => {
+                self.paths.iter().map(|path| path.fault(tools.now, tools.uplinks)).next().unwrap_or("")
+            }
+        };
+        tcp.hurry(tools.now);
+        self.carrier = Carrier { tcp: over_tcp, since: tools.now, why };
+        self.news = true;
+    }
+
+    fn send_by_tcp(&self, body: Option<Vec<u8>>, tools: &mut Tools<'_>) {
+        let (session, path) = (self.session, self.paths.len());
+        let block = |body| Output::SendBlock(OwnBlock { session, path, to: None, body, record: 0 });
+        tools.out.extend(body.map(block));
     }
 
     /// The session is over: forgets all its lanes.

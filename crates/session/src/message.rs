@@ -1,11 +1,14 @@
 //! The messages of the control channel (protocol 2.2), in CBOR (RFC 8949).
 
+mod batch;
+
 use minicbor::decode::Error as Cbor;
 use minicbor::encode::write::Write;
 use minicbor::{Decoder, Encoder};
 use record::LaneId;
 use wire::tunnel::TunnelId;
 
+pub use self::batch::{Batch, MAX_RECORD, Records};
 use crate::MAX_LANES;
 use crate::question::{Answer, Question};
 
@@ -85,6 +88,8 @@ pub enum Message {
     Redirect(String),
     /// Either: the segments it attaches now.
     Segments(SegmentList),
+    /// Either: records that do not go by UDP.
+    Records(Records),
     /// Either: what the other knows.
     Question(Question),
     /// Either: this.
@@ -110,6 +115,8 @@ pub struct Login {
     pub ciphers: Vec<u64>,
     /// How many parallel paths it wants.
     pub paths: usize,
+    /// Whether records may go over this connection.
+    pub tcp: bool,
 }
 
 /// What a server says to an authenticated client.
@@ -131,6 +138,8 @@ pub struct Welcome {
     pub cipher: u64,
     /// How many parallel paths there are.
     pub paths: usize,
+    /// Whether records may go over this connection, by one path more.
+    pub tcp: bool,
 }
 
 /// The client's receive lanes.
@@ -173,6 +182,7 @@ impl Message {
             Self::Bye { .. } => "bye",
             Self::Redirect(_) => "redirect",
             Self::Segments(_) => "segments",
+            Self::Records(_) => "records",
             Self::Question(_) => "question",
             Self::Answer(_) => "answer",
             Self::Unknown(_) => "unknown",
@@ -191,7 +201,7 @@ impl Message {
         e.array(2)?;
         match self {
             Self::Login(login) => {
-                e.u8(1)?.map(if login.paths > 1 { 8 } else { 7 })?;
+                e.u8(1)?.map(7 + u64::from(login.paths > 1) + u64::from(login.tcp))?;
                 e.u8(1)?.u64(login.versions.0)?.u8(2)?.u64(login.versions.1)?;
                 e.u8(3)?.bytes(&login.instance)?.u8(4)?.str(&login.mechanism)?;
                 e.u8(5)?.bytes(&login.first)?.u8(6)?.str(&login.software)?;
@@ -202,6 +212,9 @@ impl Message {
                 if login.paths > 1 {
                     e.u8(8)?.u64(login.paths as u64)?;
                 }
+                if login.tcp {
+                    e.u8(16)?.bool(true)?;
+                }
             }
             Self::Challenge(bytes) => {
                 e.u8(2)?.map(1)?.u8(1)?.bytes(bytes)?;
@@ -210,13 +223,16 @@ impl Message {
                 e.u8(3)?.map(1)?.u8(1)?.bytes(bytes)?;
             }
             Self::Welcome(welcome) => {
-                e.u8(4)?.map(if welcome.paths > 1 { 8 } else { 7 })?;
+                e.u8(4)?.map(7 + u64::from(welcome.paths > 1) + u64::from(welcome.tcp))?;
                 e.u8(1)?.bytes(&welcome.last)?.u8(2)?.u64(welcome.version)?;
                 e.u8(3)?.u64(welcome.lanes as u64)?.u8(4)?.u16(welcome.data_port)?.u8(5)?;
                 write_segments(e, &welcome.segments)?;
                 e.u8(6)?.u64(welcome.dead_peer_ms)?.u8(7)?.u64(welcome.cipher)?;
                 if welcome.paths > 1 {
                     e.u8(8)?.u64(welcome.paths as u64)?;
+                }
+                if welcome.tcp {
+                    e.u8(16)?.bool(true)?;
                 }
             }
             Self::Open(open) => {
@@ -244,6 +260,12 @@ impl Message {
             Self::Segments(segments) => {
                 e.u8(10)?.map(1)?.u8(1)?;
                 write_segments(e, segments)?;
+            }
+            Self::Records(records) => {
+                e.u8(batch::TYPE)?.map(1)?.u8(1)?.array(records.iter().count() as u64)?;
+                for record in records.iter() {
+                    e.bytes(record)?;
+                }
             }
             Self::Question(question) => {
                 e.u8(12)?;
@@ -278,6 +300,7 @@ impl Message {
             8 => bye(&mut d)?,
             9 => redirect(&mut d)?,
             10 => segments_message(&mut d)?,
+            11 => Self::Records(Records::read(&mut d, bytes)?),
             12 => Self::Question(Question::read(&mut d)?),
             13 => Self::Answer(Answer::read(&mut d)?),
             _ => {
@@ -320,6 +343,7 @@ fn list<'b, T>(
 fn login(d: &mut Decoder<'_>) -> Result<Login, Malformed> {
     let (mut highest, mut lowest, mut instance, mut mechanism) = (None, None, None, None);
     let (mut first, mut software, mut ciphers, mut paths) = (None, String::new(), Vec::new(), 1);
+    let mut tcp = false;
     body(d, |key, d| {
         match key {
             1 => highest = Some(d.u64()?),
@@ -330,6 +354,7 @@ fn login(d: &mut Decoder<'_>) -> Result<Login, Malformed> {
             6 => d.str()?.clone_into(&mut software),
             7 => ciphers = list(d, 64, |d| Ok(d.u64()?))?,
             8 => paths = lane_count(d)?,
+            16 => tcp = d.bool()?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -343,6 +368,7 @@ fn login(d: &mut Decoder<'_>) -> Result<Login, Malformed> {
         software,
         ciphers,
         paths,
+        tcp,
     })
 }
 
@@ -365,6 +391,7 @@ fn lane_count(d: &mut Decoder<'_>) -> Result<usize, Malformed> {
 fn welcome(d: &mut Decoder<'_>) -> Result<Welcome, Malformed> {
     let (mut last, mut version, mut lanes, mut data_port) = (None, None, None, None);
     let (mut segments, mut dead_peer_ms, mut cipher, mut paths) = (Vec::new(), None, None, 1);
+    let mut tcp = false;
     body(d, |key, d| {
         match key {
             1 => last = Some(d.bytes()?.to_vec()),
@@ -375,6 +402,7 @@ fn welcome(d: &mut Decoder<'_>) -> Result<Welcome, Malformed> {
             6 => dead_peer_ms = Some(d.u64()?),
             7 => cipher = Some(d.u64()?),
             8 => paths = lane_count(d)?,
+            16 => tcp = d.bool()?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -389,6 +417,7 @@ fn welcome(d: &mut Decoder<'_>) -> Result<Welcome, Malformed> {
         dead_peer_ms: dead_peer_ms.ok_or_else(missing)?,
         cipher: cipher.ok_or_else(missing)?,
         paths,
+        tcp,
     })
 }
 

@@ -4,6 +4,7 @@ mod certificate;
 mod login;
 mod parts;
 mod sites;
+mod tcp;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use self::parts::{Conn, Preparing, Site, Stage};
 use crate::client::printable;
 use crate::epoch::{self, Direction, Epoch, LaneIds};
 use crate::framing::{Framer, frame};
-use crate::link::{self, Link, PeerBlock, Tools};
+use crate::link::{self, Link, PeerBlock, Shape, Tools};
 use crate::message::{Message, Open, SegmentList, farewell, refusal};
 use crate::scram::{BINDING_LABEL, BINDING_LEN, Verifier};
 use crate::status::{SessionView, SiteStatus, State};
@@ -45,6 +46,8 @@ pub struct ServerParams {
     pub uplinks: Uplinks,
     /// After what time a path's MTU is searched for anew.
     pub raise_after: Duration,
+    /// Whether records may go over TLS connections.
+    pub tcp: bool,
     /// The sites that may connect; their positions are their [`SessionIndex`]es.
     pub sites: Vec<SiteParams>,
 }
@@ -205,12 +208,15 @@ impl Server {
                 }
                 self.down(now, at, "nothing was heard from the site for the dead-peer time");
             }
+            self.tell_carrier(at);
         }
         let ids: Vec<ConnId> = self.conns.keys().copied().collect();
         for id in ids {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             match &conn.stage {
                 Stage::Open { .. } => {}
+                Stage::Replaced { until, .. } if now >= *until => self.close(id),
+                Stage::Replaced { .. } => {}
                 Stage::Conflict { .. } => self.settle(now, id),
                 _ if now >= conn.started + LOGIN_TIME => self.fail(now, id, "the login took too long"),
                 _ => {}
@@ -223,6 +229,7 @@ impl Server {
         let links = self.sites.iter().filter_map(|site| Some(site.link.as_ref()?.deadline()));
         let conns = self.conns.values().filter_map(|conn| match &conn.stage {
             Stage::Open { .. } => None,
+            Stage::Replaced { until, .. } => Some(*until),
             Stage::Conflict { asked, .. } => Some(*asked + CONFLICT_TIME),
             _ => Some(conn.started + LOGIN_TIME),
         });
@@ -275,6 +282,15 @@ impl Server {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
         match (message, &conn.stage) {
             (Message::Unknown(_), _) => Ok(()),
+            (Message::Records(records), Stage::Open { .. } | Stage::Replaced { .. }) => {
+                self.out.push_back(Output::Records(records));
+                Ok(())
+            }
+            (Message::Bye { .. }, Stage::Replaced { .. }) => {
+                self.close(id);
+                Ok(())
+            }
+            (_, Stage::Replaced { .. }) => Ok(()),
             (Message::Login(login), Stage::Connected { binding }) => {
                 let binding = *binding;
                 self.login(now, id, login, binding)
@@ -312,16 +328,17 @@ impl Server {
     /// Makes the lanes of a new epoch.
     fn open(&mut self, now: Now, id: ConnId, open: Open, exporter: &dyn Exporter) -> Result<(), String> {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
-        let Stage::Welcomed { site, instance, cipher, software, paths } =
+        let Stage::Welcomed { site, instance, cipher, software, paths, tcp } =
             std::mem::replace(&mut conn.stage, Stage::Handshake)
         else {
             return Ok(());
         };
-        let lanes = self.params.workers * paths;
-        if open.lanes.len() != lanes || !open.count.is_multiple_of(paths) {
+        let all = paths + usize::from(tcp);
+        let lanes = self.params.workers * all;
+        if open.lanes.len() != lanes || !open.count.is_multiple_of(all) {
             let (theirs, ours) = (open.lanes.len(), open.count);
             return Err(format!(
-                "the client opened {theirs} lanes instead of {lanes}, and wants {ours} for {paths} paths"
+                "the client opened {theirs} lanes instead of {lanes}, and wants {ours} for {all} paths"
             ));
         }
         let rx = self.ids.allocate(open.count, &mut *self.random);
@@ -339,12 +356,13 @@ impl Server {
             cipher,
             software,
             paths,
+            tcp,
             rx,
             missing,
             tx,
             segments,
         }));
-        self.out.extend(epoch::install_rx(index(site), open.count / paths, made));
+        self.out.extend(epoch::install_rx(index(site), open.count / all, made));
         Ok(())
     }
 
@@ -356,7 +374,7 @@ impl Server {
             conn.stage = stage;
             return;
         };
-        let Preparing { site: at, instance, cipher, software, paths, rx, tx, segments, .. } = *preparing;
+        let Preparing { site: at, instance, cipher, software, paths, tcp, rx, tx, segments, .. } = *preparing;
         conn.stage = Stage::Open { site: at };
         self.send(id, &Message::Opened(rx.clone()));
         self.out.extend(epoch::install_tx(index(at), self.params.workers, tx));
@@ -367,12 +385,12 @@ impl Server {
             Some(link) => {
                 let Self { params, random, out, .. } = self;
                 let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
-                link.renew((rx, paths), tools);
+                link.renew(Shape { rx, paths, tcp }, tools);
                 site.renewals += 1;
                 self.out.push_back(Output::Log(Level::Info, format!("site {name:?} has new keys")));
             }
             None => {
-                site.link = Some(Link::new(index(at), dead_peer, raise_after, (rx, paths), now));
+                site.link = Some(Link::new(index(at), dead_peer, raise_after, Shape { rx, paths, tcp }, now));
                 let text = format!(
                     "site {name:?} is up: from {from}, {}, {software}, paths: {paths}",
                     cipher.name()
@@ -385,8 +403,7 @@ impl Server {
         site.software = software;
         site.peer_segments = segments;
         if let Some(older) = site.current.replace(id) {
-            self.send(older, &Message::Bye { code: farewell::REPLACED, text: "replaced".into() });
-            self.close(older);
+            self.leave(now, older, at);
         }
         self.out.push_back(Output::Changed(index(at)));
     }
@@ -394,6 +411,9 @@ impl Server {
     /// A connection has come to its end: `reason` says why.
     fn fail(&mut self, now: Now, id: ConnId, reason: &str) {
         let Some(conn) = self.conns.get(&id) else { return };
+        if matches!(conn.stage, Stage::Replaced { .. }) {
+            return self.close(id);
+        }
         if let Stage::Preparing(preparing) = &conn.stage {
             link::remove(&preparing.rx, &mut self.ids, &mut self.out);
         }
@@ -440,7 +460,9 @@ impl Server {
             self.out.push_back(Output::Close(conn));
         }
         for site in &mut self.sites {
-            site.current.take_if(|current| *current == conn);
+            if site.current.take_if(|current| *current == conn).is_some() {
+                site.link.iter_mut().for_each(|link| link.disconnected(&mut self.out));
+            }
         }
     }
 }
@@ -462,6 +484,7 @@ fn status(params: &SiteParams, site: &Site) -> SiteStatus {
         peer: site.link.as_ref().and_then(Link::peer),
         cipher: site.cipher.filter(|_| site.link.is_some()),
         round_trip: site.link.as_ref().and_then(Link::round_trip),
+        transport: site.link.as_ref().map(Link::carrier),
         paths: site.link.as_ref().map_or_else(Vec::new, Link::status),
         last_heard: site.link.as_ref().map(Link::last_heard),
         renewals: site.renewals,

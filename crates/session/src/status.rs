@@ -51,6 +51,8 @@ pub struct SiteStatus {
     pub cipher: Option<Cipher>,
     /// The last measured round trip.
     pub round_trip: Option<Duration>,
+    /// What carries its records.
+    pub transport: Option<Carrier>,
     /// Its paths.
     pub paths: Vec<PathStatus>,
     /// When an authentic record arrived last.
@@ -71,6 +73,17 @@ impl SiteStatus {
     }
 }
 
+/// What carries a session's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carrier {
+    /// Whether it is the control connection, and not UDP.
+    pub tcp: bool,
+    /// Since when.
+    pub since: Now,
+    /// Why.
+    pub why: &'static str,
+}
+
 /// What the workers' tables need of a session that is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionView {
@@ -83,6 +96,8 @@ pub struct SessionView {
 /// What the workers' tables need of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathView {
+    /// Whether its records go over the control connection.
+    pub tcp: bool,
     /// Where the peer is, if that is known.
     pub way: Option<Way>,
     /// Octets of the largest record that gets through.
@@ -100,6 +115,8 @@ pub enum PathState {
     Down,
     /// It was down, and has yet to show that it lasts.
     Settling,
+    /// It is ready to carry frames when no other does.
+    Standby,
     /// It carries frames.
     Up,
 }
@@ -111,6 +128,7 @@ impl PathState {
             Self::Unknown => "unknown",
             Self::Down => "down",
             Self::Settling => "settling",
+            Self::Standby => "standby",
             Self::Up => "up",
         }
     }
@@ -119,6 +137,8 @@ impl PathState {
 /// What the console shows of a path.
 #[derive(Clone, Copy, Debug)]
 pub struct PathStatus {
+    /// Whether its records go over the control connection.
+    pub tcp: bool,
     /// Our port and where the peer is.
     pub way: Option<Way>,
     /// How it is.

@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 /// Most parallel paths of a session (protocol 4.5).
 pub const MAX_PATHS: usize = 4;
 
+/// Most paths of a session with the one over its control connection (protocol 4.7).
+pub const ALL_PATHS: usize = MAX_PATHS + 1;
+
 /// The port on our side and the addresses of both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Way {

@@ -6,6 +6,7 @@
 //! counters, which it alone writes.
 #![forbid(unsafe_code)]
 
+mod fallback;
 mod handover;
 mod idle;
 mod poll;
@@ -29,6 +30,7 @@ use pipeline::command::{Command, Event};
 use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 
+pub use fallback::{Fallback, Wake};
 pub use handover::Handover;
 pub use idle::IdlePolicy;
 pub use queue::{Pace, PortChange, PortQueues, Queues};
@@ -39,6 +41,8 @@ pub struct WorkerParams {
     pub id: WorkerId,
     /// The way to and from the other workers.
     pub handover: Arc<Handover>,
+    /// The way to and from the control thread for records that go over TLS.
+    pub fallback: Arc<Fallback>,
     /// The core to pin the thread to, as the kernel numbers them.
     pub core: usize,
     /// What to do when there is nothing to do.

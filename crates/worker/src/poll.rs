@@ -12,7 +12,7 @@ use pipeline::{BURST, Engine, HOUSEKEEPING, Now, View};
 use crate::idle::Idle;
 use crate::ports::Ports;
 use crate::sink::{PortSink, capture, octets_of};
-use crate::{Handover, PortQueues, WorkerParams};
+use crate::{Fallback, Handover, PortQueues, WorkerParams};
 
 /// Most orders carried out between two bursts, so that a long list does not hold traffic up.
 const COMMANDS_PER_ROUND: usize = 32;
@@ -25,6 +25,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
     let WorkerParams {
         id,
         handover,
+        fallback,
         core,
         idle,
         start,
@@ -63,7 +64,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
 
         for command in commands.try_iter().take(COMMANDS_PER_ROUND) {
             busy = true;
-            let mut sink = PortSink::new(&mut ports, view, &handover);
+            let mut sink = PortSink::new(&mut ports, view, &handover, &fallback);
             engine.command(view, &mut sink, command);
         }
         let all = round.is_multiple_of(SELDOM) || idle.is_idle();
@@ -83,17 +84,22 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
             if tables.taps.is_some() {
                 capture(view, port, false, &burst);
             }
-            let mut sink = PortSink::new(&mut ports, view, &handover);
+            let mut sink = PortSink::new(&mut ports, view, &handover, &fallback);
             engine.burst(view, &mut sink, port, &mut burst);
         }
         while let Some(port) = handed_over(&handover, id.index, &mut burst, &mut held) {
             busy = true;
-            let mut sink = PortSink::new(&mut ports, view, &handover);
+            let mut sink = PortSink::new(&mut ports, view, &handover, &fallback);
             engine.burst(view, &mut sink, port, &mut burst);
+        }
+        while over_tcp(&fallback, id.index, &mut burst) {
+            busy = true;
+            let mut sink = PortSink::new(&mut ports, view, &handover, &fallback);
+            engine.burst_over_tcp(view, &mut sink, &mut burst);
         }
         counters.poll.polls.add(1);
         if busy {
-            let mut sink = PortSink::new(&mut ports, view, &handover);
+            let mut sink = PortSink::new(&mut ports, view, &handover, &fallback);
             engine.finish(view, &mut sink);
             sink.flush();
             counters.poll.busy_polls.add(1);
@@ -133,6 +139,12 @@ fn handed_over(
         }
     }
     Some(port)
+}
+
+/// Takes records that came over TLS for worker `index`: at most one burst, of which there may be another.
+fn over_tcp(fallback: &Fallback, index: usize, burst: &mut ArrayVec<Mbuf, BURST>) -> bool {
+    burst.extend(std::iter::from_fn(|| fallback.received(index)).take(BURST));
+    !burst.is_empty()
 }
 
 fn pin(index: usize, core: usize) {

@@ -1,13 +1,14 @@
 //! The way out: collects the packets of a burst by port and sends them together.
 
+use bridge::SessionIndex;
 use counters::{CoreCounters, DropReason};
 use dpdk::Mbuf;
 use pipeline::tables::{PortIndex, PortRole};
 use pipeline::{Sink, View};
 use wire::buf::PacketBuf;
 
-use crate::Handover;
 use crate::ports::Ports;
+use crate::{Fallback, Handover};
 
 /// Packets that wait for the end of a burst, by port.
 pub(crate) struct PortSink<'a> {
@@ -15,11 +16,17 @@ pub(crate) struct PortSink<'a> {
     view: View<'a>,
     counters: &'a CoreCounters,
     handover: &'a Handover,
+    fallback: &'a Fallback,
 }
 
 impl<'a> PortSink<'a> {
-    pub(crate) fn new(ports: &'a mut Ports, view: View<'a>, handover: &'a Handover) -> Self {
-        Self { ports, view, counters: view.counters, handover }
+    pub(crate) fn new(
+        ports: &'a mut Ports,
+        view: View<'a>,
+        handover: &'a Handover,
+        fallback: &'a Fallback,
+    ) -> Self {
+        Self { ports, view, counters: view.counters, handover, fallback }
     }
 
     /// Sends everything that waits.
@@ -27,6 +34,7 @@ impl<'a> PortSink<'a> {
         for slot in 0..self.ports.len() {
             self.transmit(PortIndex(slot as u8));
         }
+        self.fallback.sent();
     }
 
     /// Gives a port all its packets. What it does not take is dropped: a stalled port must not
@@ -69,6 +77,12 @@ impl Sink<Mbuf> for PortSink<'_> {
     fn hand_over(&mut self, worker: usize, port: PortIndex, buf: Mbuf) {
         if !self.handover.give(worker, port, buf) {
             self.counters.drops.add(DropReason::HandoverFull, 1);
+        }
+    }
+
+    fn over_tcp(&mut self, session: SessionIndex, buf: Mbuf) {
+        if !self.fallback.send(session, buf) {
+            self.counters.drops.add(DropReason::FallbackFull, 1);
         }
     }
 }

@@ -75,9 +75,14 @@ pub(super) fn explain(input: &Input, shown: &Shown<'_>) -> Explained {
             inner.clone_from(frame);
         }
         steps.push(words(finding, entered, shown));
-        if let (Finding::Packed(session, ..), Some((segment, ..))) = (finding, entered) {
+        let into = |session: &SessionIndex| entered.map(|(segment, ..)| (*session, segment));
+        let crossing = match finding {
+            Finding::Packed(session, ..) | Finding::OverTcp(session, _) => into(session),
+            _ => None,
+        };
+        if let Some((session, segment)) = crossing {
             let Some(config) = shown.layout.segment(segment) else { continue };
-            crossings.push((*session, config.tunnel_id.get(), inner.clone()));
+            crossings.push((session, config.tunnel_id.get(), inner.clone()));
         }
     }
     Explained { steps, crossings }
@@ -147,6 +152,14 @@ fn words(finding: &Finding, entered: Option<Entered>, shown: &Shown<'_>) -> Valu
             let name = shown.tables.ports.get(port.index()).map_or("?", |port| port.name.as_str());
             let site = shown.place(Endpoint::Session(*session));
             step("send", "pass", format!("goes to {site} in a record of {len} octets, by {name} to {to}"))
+        }
+        Finding::OverTcp(session, len) => {
+            let site = shown.place(Endpoint::Session(*session));
+            step(
+                "send",
+                "pass",
+                format!("goes to {site} in a record of {len} octets, over TCP: UDP does not get through"),
+            )
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct SharedPort {
 
 impl SharedPort {
     /// Takes the listener over. `wakes` is woken when there is a connection of ours.
-    pub(crate) fn start(listener: TcpListener, shares: &[Share], wakes: Waker) -> io::Result<Self> {
+    pub(crate) fn start(listener: TcpListener, shares: &[Share], wakes: Arc<Waker>) -> io::Result<Self> {
         allow_many_files();
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), door::WAKER)?);

@@ -9,6 +9,7 @@ use pki::Facts;
 use rustls::server::{Accepted, Acceptor};
 use rustls::{ClientConnection, Connection, ServerConfig};
 use rustls_pki_types::ServerName;
+use socket2::SockRef;
 
 use super::reason::{Whose, describe};
 use super::{ALPN, ClientTls, Fingerprint, ServerTls, fingerprint};
@@ -16,6 +17,9 @@ use super::{ALPN, ClientTls, Fingerprint, ServerTls, fingerprint};
 /// Octets of application data that may wait for a peer that does not read. Four messages of the largest size
 /// fit; a peer that lets more pile up is not reading at all.
 const WRITE_LIMIT: usize = 256 * 1024;
+
+/// Octets that the kernel may hold that were not sent yet.
+const UNSENT: u32 = 64 * 1024;
 
 /// Reads from the socket in one call of [`TlsConn::drive`], so that one busy peer does not keep the control
 /// thread from its other work. Each takes at most one TLS record's length or so.
@@ -139,6 +143,11 @@ impl TlsConn {
         Ok(())
     }
 
+    /// Whether it is open and everything that was sent has left for the kernel.
+    pub fn takes_more(&self) -> bool {
+        matches!(&self.state, State::Open { connection, announced: true, .. } if !connection.wants_write())
+    }
+
     /// Ends the connection in order: what waits and a `close_notify` are sent, and [`TlsEvent::Closed`] comes when
     /// the peer has closed too. Give it a second or so, then drop it.
     pub fn close(&mut self) {
@@ -191,8 +200,7 @@ impl TlsConn {
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(Step::Wait),
             Err(error) => return Err(format!("cannot connect: {error}")),
         }
-        // Login messages are small and each waits for its answer.
-        let _ = self.stream.set_nodelay(true);
+        prepare(&self.stream);
         let State::Connecting(connection) = std::mem::replace(&mut self.state, State::Closed) else {
             return Ok(Step::Wait);
         };
@@ -223,7 +231,7 @@ impl TlsConn {
         }
         let fingerprint = Some(server.fingerprint());
         let connection = self::accept(accepted, &server.config, &mut self.stream)?;
-        let _ = self.stream.set_nodelay(true);
+        prepare(&self.stream);
         self.state = State::Open { connection, fingerprint, announced: false };
         Ok(Step::Again)
     }
@@ -303,6 +311,14 @@ fn peer_of(connection: &Connection) -> Whose {
         Connection::Client(_) => Whose::Server,
         Connection::Server(_) => Whose::Client,
     }
+}
+
+/// Sets what a connection needs of its socket; one that cannot works as well, if slower.
+fn prepare(stream: &TcpStream) {
+    // Login messages are small and each waits for its answer.
+    let _ = stream.set_nodelay(true);
+    // What the line does not take is to be noticed here, not to pile up in the kernel.
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }
 
 enum Step {

@@ -30,6 +30,9 @@ pub const SESSION: SessionIndex = SessionIndex(0);
 pub const TRUNK: PortIndex = PortIndex(0);
 /// The uplink port of every site.
 pub const UPLINK: PortIndex = PortIndex(1);
+
+/// Where records stand that were given to the control thread.
+pub const TCP: PortIndex = PortIndex(99);
 /// The UDP port of records.
 pub const DATA_PORT: u16 = 443;
 /// The remote VTEP that sites with VXLAN know.
@@ -74,6 +77,10 @@ impl Sink<HeapBuf> for Sent {
 
     fn hand_over(&mut self, _worker: usize, _port: PortIndex, _buf: HeapBuf) {
         panic!("there is one worker");
+    }
+
+    fn over_tcp(&mut self, _session: SessionIndex, buf: HeapBuf) {
+        self.0.push((TCP, buf.data().to_vec()));
     }
 }
 
@@ -142,7 +149,7 @@ impl Site {
             by_tunnel: TunnelMap::new(tunnels().enumerate().map(|(at, t)| (t, SegmentIndex(at as u16)))),
             taps: None,
             sessions: vec![Some(SessionEntry::alone(
-                Path { port: UPLINK, header, max_record, port_per_worker: false },
+                Path { port: UPLINK, header: Some(header), max_record, port_per_worker: false },
                 Way { port: UPLINK.0, local: None, peer: wan(peer) },
                 tunnels().collect(),
             ))],
@@ -188,6 +195,31 @@ impl Site {
             }
             self.engine.burst(view, &mut sent, port, &mut burst);
             assert!(burst.is_empty(), "a burst is consumed whole");
+            self.engine.finish(view, &mut sent);
+        }
+        sent
+    }
+
+    /// From now on records go over TLS, of so many octets.
+    pub fn over_tcp(&mut self, max_record: u16) {
+        let entry = self.tables.sessions[0].as_mut().expect("a session");
+        let path = entry.paths[0].path.as_mut().expect("a path");
+        (path.header, path.max_record) = (None, max_record);
+    }
+
+    /// Receives records that came over TLS, and returns what leaves.
+    pub fn receive_over_tcp(&mut self, records: &[Vec<u8>]) -> Sent {
+        let mut sent = Sent::default();
+        let view =
+            View { tables: &self.tables, fdb: &self.fdb, counters: &self.counters, now: Now(self.now) };
+        for chunk in records.chunks(BURST) {
+            let mut burst: ArrayVec<HeapBuf, BURST> = ArrayVec::new();
+            for record in chunk {
+                let mut buf = self.engine.pool().alloc().expect("an unlimited pool");
+                buf.append(record.len()).expect("room").copy_from_slice(record);
+                burst.push(buf);
+            }
+            self.engine.burst_over_tcp(view, &mut sent, &mut burst);
             self.engine.finish(view, &mut sent);
         }
         sent

@@ -23,10 +23,17 @@ impl Client {
         }
     }
 
+    /// Whether the session is to have a path over TCP as well.
+    pub(super) fn offers_tcp(&self) -> bool {
+        self.params.tcp && 2 * self.params.workers <= MAX_LANES
+    }
+
     /// How many paths the session is to have.
     pub(super) fn paths(&self) -> usize {
-        let lanes = MAX_LANES / self.params.workers.max(1);
-        self.params.uplinks.0.len().clamp(1, MAX_PATHS.min(lanes).max(1))
+        // Without UDP there is still one, which the peer never learns an address of.
+        let uplinks = if self.params.udp { self.params.uplinks.0.len() } else { 1 };
+        let lanes = (MAX_LANES / self.params.workers.max(1)).max(1);
+        uplinks.clamp(1, MAX_PATHS.min(lanes - usize::from(self.offers_tcp())).max(1))
     }
 
     pub(super) fn connect_time(&self) -> Duration {

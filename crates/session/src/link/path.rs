@@ -11,23 +11,36 @@ use super::{ACK, ECHO_REPLY, ECHO_REQUEST, PROBE};
 use crate::status::{PathState, PathStatus, PathView};
 use crate::{Now, Random, Uplinks};
 
-/// How often each of several paths is asked for a sign of life.
-const ECHO_INTERVAL: Duration = Duration::from_millis(150);
-
-/// One of several paths by which nothing has come for so long is dead.
-const DEAD: Duration = Duration::from_millis(700);
-
 /// A path that was dead carries frames again when it has been alive for so long.
 const STEADY: Duration = Duration::from_secs(1);
 
 /// At most one address challenge in this time.
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How closely a path is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// The only one of its session, which is alive as long as the session is.
+    alone: bool,
+    /// How often the peer is asked for a sign of life by a path that is not alone.
+    interval: Duration,
+    /// After what time without anything from the peer such a path is dead.
+    dead: Duration,
+}
+
+impl Watch {
+    /// One of so many paths, beside which the control connection may carry records.
+    pub(crate) fn of(paths: usize, tcp: bool) -> Self {
+        let ms = Duration::from_millis;
+        let (interval, dead) = if paths == 1 { (ms(250), ms(1000)) } else { (ms(150), ms(700)) };
+        Self { alone: paths == 1 && !tcp, interval, dead }
+    }
+}
+
 /// One path.
 #[derive(Debug)]
 pub(crate) struct Path {
-    /// The only one of its session, which is alive as long as the session is.
-    alone: bool,
+    watch: Watch,
     /// Where the peer is: proven, or where we connected to.
     way: Option<Way>,
     heard: Option<Now>,
@@ -68,13 +81,13 @@ pub(super) struct Around<'a> {
 
 impl Path {
     /// A path that nothing is known of.
-    pub(super) fn new(alone: bool, raise_after: Duration, now: Now) -> Self {
+    pub(super) fn new(watch: Watch, raise_after: Duration, now: Now) -> Self {
         Self {
-            alone,
+            watch,
             way: None,
             heard: None,
             peer_hears: true,
-            told: alone,
+            told: watch.alone,
             alive: None,
             died: false,
             was_usable: false,
@@ -114,7 +127,7 @@ impl Path {
 
     pub(super) fn heard(&mut self, now: Now) {
         self.heard = self.heard.max(Some(now));
-        self.stale |= !self.alone && (self.alive.is_none() || !self.told);
+        self.stale |= !self.watch.alone && (self.alive.is_none() || !self.told);
     }
 
     pub(super) fn sent(&mut self, now: Now) {
@@ -123,7 +136,7 @@ impl Path {
 
     /// Whether it may carry frames.
     pub(super) fn is_usable(&self, now: Now) -> bool {
-        self.way.is_some() && (self.alone || self.alive.is_some_and(|from| now >= from))
+        self.way.is_some() && (self.watch.alone || self.alive.is_some_and(|from| now >= from))
     }
 
     /// A block came in an authentic record of `octets` by `from`. Returns whether what [`Path::view`] says has changed.
@@ -179,10 +192,11 @@ impl Path {
 
     /// Asks for a sign of life now, not only when the next is due.
     pub(super) fn ask(&mut self, around: &mut Around<'_>) {
-        self.told = self.alone || self.hears(around.now);
+        self.told = self.watch.alone || self.hears(around.now);
         let body = self.echoes.request(around.now, self.told, around.random);
         around.out.push_back(Wanted { to: None, body, record: 0 });
-        self.next_echo = around.now + if self.alone { around.dead_peer / 3 } else { ECHO_INTERVAL };
+        self.next_echo =
+            around.now + if self.watch.alone { around.dead_peer / 3 } else { self.watch.interval };
     }
 
     /// Does what is due. Returns whether what [`Path::view`] says has changed.
@@ -190,7 +204,7 @@ impl Path {
         let now = around.now;
         self.stale = false;
         let hears = self.hears(now);
-        if self.way.is_some() && (now >= self.next_echo || !self.alone && hears != self.told) {
+        if self.way.is_some() && (now >= self.next_echo || !self.watch.alone && hears != self.told) {
             self.ask(around);
         }
         let line_up = self.way.is_some_and(|way| around.uplinks.is_up(way.port));
@@ -225,9 +239,9 @@ impl Path {
             return Now::ZERO;
         }
         let mut at = self.next_echo;
-        if !self.alone {
+        if !self.watch.alone {
             if let Some(heard) = self.heard.filter(|_| self.told || self.alive.is_some()) {
-                at = at.min(heard + DEAD);
+                at = at.min(heard + self.watch.dead);
             }
             if let Some(from) = self.alive.filter(|_| !self.was_usable) {
                 at = at.min(from);
@@ -241,7 +255,7 @@ impl Path {
 
     /// What the workers need to know.
     pub(super) fn view(&self) -> PathView {
-        PathView { way: self.way, max_record: self.mtu.size(), usable: self.was_usable }
+        PathView { tcp: false, way: self.way, max_record: self.mtu.size(), usable: self.was_usable }
     }
 
     /// What the console shows.
@@ -253,6 +267,7 @@ impl Path {
             (_, false, None) => PathState::Down,
         };
         PathStatus {
+            tcp: false,
             way: self.way,
             state,
             round_trip: self.echoes.round_trip(),
@@ -261,8 +276,20 @@ impl Path {
         }
     }
 
+    /// Why it carries no frames.
+    pub(super) fn fault(&self, now: Now, uplinks: &Uplinks) -> &'static str {
+        match self.way {
+            _ if self.heard.is_none() => "nothing has come by UDP yet",
+            Some(way) if !uplinks.is_up(way.port) => "the uplink's line is down",
+            _ if !self.hears(now) => "nothing comes by UDP any more",
+            _ if !self.peer_hears => "nothing of ours gets to the other end by UDP",
+            None => "the peer's UDP address is not proven yet",
+            Some(_) => "UDP has just come back",
+        }
+    }
+
     /// Whether anything of the peer has come by this path of late.
     fn hears(&self, now: Now) -> bool {
-        self.heard.is_some_and(|heard| now < heard + DEAD)
+        self.heard.is_some_and(|heard| now < heard + self.watch.dead)
     }
 }

@@ -150,21 +150,23 @@ impl Server {
             self.fail(now, id, &format!("site {name:?} offers no data cipher that is allowed here"));
             return Ok(());
         };
-        let most = (MAX_LANES / self.params.workers.max(1)).clamp(1, MAX_PATHS);
-        let paths = login.paths.min(most);
+        let most = MAX_LANES / self.params.workers.max(1);
+        let tcp = login.tcp && self.params.tcp && most > 1;
+        let paths = login.paths.min(most - usize::from(tcp)).clamp(1, MAX_PATHS);
         let welcome = Message::Welcome(Welcome {
             last,
             version: VERSION,
-            lanes: self.params.workers * paths,
+            lanes: self.params.workers * (paths + usize::from(tcp)),
             data_port: self.params.data_port,
             segments: self.params.sites[site].segments.clone(),
             dead_peer_ms: self.params.dead_peer.as_millis() as u64,
             cipher: cipher.code(),
             paths,
+            tcp,
         });
         if let Some(conn) = self.conns.get_mut(&id) {
             let software = printable(&login.software);
-            conn.stage = Stage::Welcomed { site, instance: login.instance, cipher, software, paths };
+            conn.stage = Stage::Welcomed { site, instance: login.instance, cipher, software, paths, tcp };
             // A conflict may have taken its time.
             conn.started = now;
         }

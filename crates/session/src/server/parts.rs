@@ -47,11 +47,13 @@ pub(super) enum Stage {
     /// Authenticated, but another instance holds the site.
     Conflict { site: usize, login: Login, last: Vec<u8>, asked: Now },
     /// `welcome` is sent.
-    Welcomed { site: usize, instance: [u8; 16], cipher: Cipher, software: String, paths: usize },
+    Welcomed { site: usize, instance: [u8; 16], cipher: Cipher, software: String, paths: usize, tcp: bool },
     /// The workers get their receive lanes.
     Preparing(Box<Preparing>),
     /// A session's control connection.
     Open { site: usize },
+    /// It was, and is left open until the client's last records have come, or so long.
+    Replaced { site: usize, until: Now },
 }
 
 pub(super) struct Preparing {
@@ -60,6 +62,7 @@ pub(super) struct Preparing {
     pub(super) cipher: Cipher,
     pub(super) software: String,
     pub(super) paths: usize,
+    pub(super) tcp: bool,
     pub(super) rx: Vec<LaneId>,
     pub(super) missing: HashSet<LaneId>,
     pub(super) tx: Vec<TxLane>,
@@ -68,6 +71,13 @@ pub(super) struct Preparing {
 
 impl Stage {
     pub(super) fn is_authenticated(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::Welcomed { .. } | Self::Preparing(_) | Self::Open { .. })
+        matches!(
+            self,
+            Self::Conflict { .. }
+                | Self::Welcomed { .. }
+                | Self::Preparing(_)
+                | Self::Open { .. }
+                | Self::Replaced { .. }
+        )
     }
 }

@@ -60,7 +60,7 @@ pub struct Plane {
     tx: HashMap<(u16, usize), Box<TxLane>>,
     rx: HashMap<LaneId, (SessionIndex, usize, Box<RxLane>)>,
     /// Records received, by path.
-    pub by_path: [u64; MAX_PATHS],
+    pub by_path: [u64; MAX_PATHS + 1],
     pub got: Vec<u64>,
     pub undelivered: u64,
 }
@@ -96,6 +96,10 @@ pub struct World {
     pub tcp: bool,
     /// Whether UDP gets through.
     pub udp: bool,
+    /// Whether nothing of the clients gets through to the server by UDP.
+    pub mute: bool,
+    /// Whether TLS connections are open, but nothing gets through.
+    pub frozen: bool,
     /// Whether anything gets through, by the clients' uplink.
     pub lines: [bool; MAX_PATHS],
     /// Whether nothing of the server gets through to the clients, by their uplink.
@@ -138,6 +142,15 @@ pub fn site(name: &str) -> SiteParams {
 
 impl World {
     pub fn new(seed: u64, sites: &[&str]) -> Self {
+        Self::with(seed, sites, true)
+    }
+
+    /// A world whose server takes no records over TCP.
+    pub fn without_tcp(seed: u64, sites: &[&str]) -> Self {
+        Self::with(seed, sites, false)
+    }
+
+    fn with(seed: u64, sites: &[&str], tcp: bool) -> Self {
         let chance = Chance(Rc::new(RefCell::new(seed | 1)));
         let sites = sites.iter().map(|name| site(name));
         let params = ServerParams {
@@ -145,6 +158,7 @@ impl World {
             workers: 1,
             uplinks: uplinks(1),
             raise_after: RAISE_AFTER,
+            tcp,
             data_port: 443,
             dead_peer: Duration::from_secs(3),
             max_half_open: 8,
@@ -164,6 +178,8 @@ impl World {
             loss: 0,
             tcp: true,
             udp: true,
+            mute: false,
+            frozen: false,
             lines: [true; MAX_PATHS],
             deaf: [false; MAX_PATHS],
             largest: [1472; MAX_PATHS],
@@ -184,7 +200,7 @@ impl World {
         self.spoke_with(ClientParams { uplinks: uplinks(count), ..params })
     }
 
-    fn spoke_with(&mut self, params: ClientParams) -> usize {
+    pub fn spoke_with(&mut self, params: ClientParams) -> usize {
         let number = self.spokes.len() as u8 + 1;
         let count = params.uplinks.0.len() as u8;
         let address = |uplink: u8| SocketAddr::from(([198, 51, 100 + uplink, number], 50_000));
@@ -203,6 +219,8 @@ impl World {
             workers: 1,
             uplinks: uplinks(1),
             raise_after: RAISE_AFTER,
+            udp: true,
+            tcp: false,
             site: site.into(),
             password: Zeroizing::new(password.into()),
             ciphers: vec![Cipher::Aes256Gcm, Cipher::Aes128Gcm],
@@ -259,10 +277,10 @@ impl World {
 
     pub fn step(&mut self) {
         self.now += STEP;
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.control).into_iter().partition(|m| m.0 <= self.now);
-        self.control = later;
-        for (_, to_server, tls, bytes) in due {
+        // One by one: a connection that one of them closes takes what is still on its way along.
+        let due = |world: &Self| world.control.iter().position(|m| m.0 <= world.now && !world.frozen);
+        while let Some(at) = due(self) {
+            let (_, to_server, tls, bytes) = self.control.remove(at);
             let Some((at, conn)) = self.tls.get(&tls).copied() else { continue };
             if to_server {
                 self.server.received(self.now, ConnId(tls), &bytes, &Tls(tls));
@@ -275,7 +293,7 @@ impl World {
             std::mem::take(&mut self.wan).into_iter().partition(|p| p.0 <= self.now);
         self.wan = later;
         for (_, Packet::Record { to_server, client, uplink, from, bytes }) in due {
-            self.arrive(to_server, (client, uplink), from, bytes);
+            self.arrive(to_server, (client, uplink), Some(from), bytes);
         }
         if self.now >= self.server.deadline() {
             self.server.handle_timeout(self.now);
@@ -300,7 +318,10 @@ impl World {
         let Some(path) = usable.get(number as usize % usable.len().max(1)).copied() else { return };
         // As large as may be.
         let record = view.paths[path].max_record;
-        let uplink = view.paths[path].way.and_then(|way| self.uplink_of(at, to_server, way));
+        let uplink = match view.paths[path].tcp {
+            true => Some(0),
+            false => view.paths[path].way.and_then(|way| self.uplink_of(at, to_server, way)),
+        };
         if let Some(uplink) = uplink {
             self.seal(to_server, (at, uplink), (session, path), &frame, record);
         }
@@ -342,7 +363,11 @@ impl World {
         let mut bytes = vec![0; (OVERHEAD + block.len()).max(record.into())];
         bytes[8..8 + block.len()].copy_from_slice(block);
         lane.seal(&mut bytes, self.now).expect("sealed");
+        if self.is_tcp(to_server, at, session, path) {
+            return self.send_by_tcp(to_server, at, session, &bytes);
+        }
         let lost = !self.udp
+            || to_server && self.mute
             || !self.lines[uplink]
             || !to_server && self.deaf[uplink]
             || bytes.len() > self.largest[uplink]
@@ -355,18 +380,43 @@ impl World {
         }
     }
 
+    fn is_tcp(&self, to_server: bool, at: usize, session: SessionIndex, path: usize) -> bool {
+        let view = if to_server { self.spokes[at].client.view() } else { self.server.view(session) };
+        view.and_then(|view| Some(view.paths.get(path)?.tcp)).unwrap_or(false)
+    }
+
+    /// Sends a record over the control connection, if there is one.
+    fn send_by_tcp(&mut self, to_server: bool, at: usize, session: SessionIndex, record: &[u8]) {
+        let carrier = match to_server {
+            true => {
+                self.spokes[at].client.carrier().and_then(|conn| self.spokes[at].conns.get(&conn).copied())
+            }
+            false => self.server.carrier(session).map(|ConnId(tls)| tls),
+        };
+        let Some(tls) = carrier else { return };
+        let mut batch = Batch::default();
+        assert!(batch.push(record));
+        self.control.push((self.now + LATENCY, to_server, tls, batch.take()));
+    }
+
+    fn arrive_by_tcp(&mut self, to_server: bool, client: usize, records: &Records) {
+        for record in records.iter() {
+            self.arrive(to_server, (client, 0), None, record.to_vec());
+        }
+    }
+
     fn arrive(
         &mut self,
         to_server: bool,
         (client, uplink): (usize, usize),
-        from: SocketAddr,
+        from: Option<SocketAddr>,
         mut bytes: Vec<u8>,
     ) {
         let Ok(lane) = record::header::lane_of(&bytes) else { return };
         let octets = bytes.len() as u16;
         let local = if to_server { server_address() } else { self.spokes[client].addresses[uplink] };
         let port = if to_server { 1 } else { uplink as u8 + 1 };
-        let from = Way { port, local: Some(local.ip()), peer: from };
+        let from = from.map(|peer| Way { port, local: Some(local.ip()), peer });
         let plane = if to_server { &mut self.hub } else { &mut self.spokes[client].plane };
         let Some((session, path, rx)) = plane.rx.get_mut(&lane) else {
             plane.undelivered += 1;
@@ -394,8 +444,13 @@ impl World {
         if to_server {
             self.server.record_heard(self.now, session, path);
             let way = self.server.view(session).and_then(|view| view.paths.get(path)?.way);
-            if newest && self.server.view(session).is_some() && !way.is_some_and(|way| way.is_way_of(&from)) {
-                self.server.new_way(self.now, session, path, from);
+            if newest
+                && self.server.view(session).is_some()
+                && way.zip(from).is_none_or(|(way, from)| !way.is_way_of(&from))
+            {
+                if let Some(from) = from {
+                    self.server.new_way(self.now, session, path, from);
+                }
             }
         } else {
             self.spokes[client].client.record_heard(self.now, path);
@@ -432,7 +487,12 @@ impl World {
                 }
                 Output::RemoveRx(lane) => drop(self.hub.rx.remove(&lane)),
                 Output::RemoveTx(session) => self.hub.tx.retain(|(of, _), _| *of != session.0),
+                Output::Records(records) => self.arrive_by_tcp(true, 0, &records),
                 Output::SendBlock(OwnBlock { session, path, to, body, record }) => {
+                    if self.is_tcp(false, 0, session, path) {
+                        self.seal(false, (0, 0), (session, path), &[&[1], &body[..]].concat(), record);
+                        continue;
+                    }
                     let own = || self.server.view(session)?.paths.get(path)?.way;
                     let Some(way) = to.or_else(own) else { continue };
                     let found = (0..self.spokes.len())
@@ -505,7 +565,11 @@ impl World {
             }
             Output::RemoveRx(lane) => drop(self.spokes[at].plane.rx.remove(&lane)),
             Output::RemoveTx(session) => self.spokes[at].plane.tx.retain(|(of, _), _| *of != session.0),
+            Output::Records(records) => self.arrive_by_tcp(false, at, &records),
             Output::SendBlock(OwnBlock { session, path, to, body, record }) => {
+                if self.is_tcp(true, at, session, path) {
+                    return self.seal(true, (at, 0), (session, path), &[&[1], &body[..]].concat(), record);
+                }
                 let own = || self.spokes[at].client.view()?.paths.get(path)?.way;
                 let Some(way) = to.or_else(own) else { return };
                 let uplink = usize::from(way.port) - 1;
