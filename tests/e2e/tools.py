@@ -161,3 +161,33 @@ def pinging(host, address, interval=0.02):
         last = max((int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", output)), default=0)
         in_flight = min(sent - last, 1 + int(0.3 / interval))
         result.update(sent=sent - in_flight, received=received)
+
+
+@contextlib.contextmanager
+def timing(host, address, interval=0.05, size=56):
+    """Pings while the block runs; yields a dict that then holds `gap`: the longest time without an answer, in seconds."""
+    result = {}
+    process = host.popen("ping", "-n", "-D", "-i", interval, "-s", size, address, stdout=subprocess.PIPE, text=True)
+    began = time.time()
+    try:
+        yield result
+    finally:
+        ended = time.time()
+        process.send_signal(2)
+        output = process.communicate()[0]
+        answers = [float(at) for at in re.findall(r"^\[([\d.]+)\] \d+ bytes from", output, re.MULTILINE)]
+        times = [began, *answers, ended]
+        result["gap"] = max(after - before for before, after in zip(times, times[1:]))
+        result["received"] = len(answers)
+
+
+def wait_until(holds, what, timeout=10.0):
+    """Waits until `holds()` is true; an error of it counts as not yet."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with contextlib.suppress(Exception):
+            if holds():
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout} s: {what}")
+        time.sleep(0.05)

@@ -174,7 +174,7 @@ fn a_black_hole_is_left_at_once_and_larger_records_are_tried_later() {
         }
         assert!(!world.logged("is down"));
         world.largest = [9000; 4];
-        world.run(RAISE_AFTER + ms(1000));
+        traffic(&mut world, oslo, RAISE_AFTER + ms(1000), 50_000);
         assert_eq!(world.record_size(oslo, 0), [FULL; 2]);
     }
 }

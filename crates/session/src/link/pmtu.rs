@@ -117,7 +117,9 @@ impl PathMtu {
         self.size = self.size.max(probe.size);
         self.probe = None;
         self.confirm_at = now + CONFIRM;
-        self.settle(now);
+        if grown {
+            self.settle(now);
+        }
         grown
     }
 
