@@ -16,8 +16,8 @@ use dpdk::{Mbuf, MbufPool};
 use pipeline::command::{Command, Event};
 use pipeline::notice::Notice;
 use pipeline::tables::{
-    AttachmentEntry, AttachmentState, Encap, Path, PortEntry, PortIndex, PortRole, RemoteVtep, SessionEntry,
-    Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
+    AttachmentEntry, AttachmentState, Encap, Marks, Path, PortEntry, PortIndex, PortRole, RemoteVtep,
+    SessionEntry, Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
 };
 use pipeline::{Engine, Now, Sink, View, WorkerId};
 use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
@@ -379,7 +379,7 @@ fn tables(id: u8, shape: &Shape) -> Tables {
     Tables {
         ports: vec![
             port("trunk", TRUNK, PortRole::Trunk(trunk)),
-            port("wan", UPLINK, PortRole::Uplink(UplinkEntry { data_port: 443 })),
+            port("wan", UPLINK, PortRole::Uplink(UplinkEntry { data_port: 443, ecn: false })),
         ],
         attachments: segments.clone().map(attachment).collect(),
         remotes: vec![RemoteVtep { address: vtep(id, 2), header: Some(vxlan_header(id, false)) }],
@@ -399,6 +399,7 @@ fn session(id: u8, at: u16, shape: &Shape) -> SessionEntry {
         UdpTemplate::new(port_mac(id, UPLINK), port_mac(3 - id, UPLINK), local, peer).expect("one family");
     let max_record = shape.wan_mtu - header.overhead() as u16;
     let segments = (0..shape.segments as u16).filter_map(|segment| TunnelId::new(segment + 1)).collect();
-    let path = Path { port: UPLINK, header: Some(header), max_record, port_per_worker: false };
+    let marks = Marks::default();
+    let path = Path { port: UPLINK, header: Some(header), marks, max_record, port_per_worker: false };
     SessionEntry::alone(path, Way { port: UPLINK.0, local: None, peer }, segments)
 }

@@ -34,6 +34,12 @@ pub struct System {
     pub max_macs: usize,
     /// After what time a path that carries less than its uplink is tried with larger records again.
     pub path_mtu_raise: Duration,
+    /// The DSCP of records.
+    pub dscp: u8,
+    /// Whether records have the DSCP of the packets in them instead.
+    pub copy_dscp: bool,
+    /// Whether records understand congestion signals as the packets in them do.
+    pub ecn: bool,
 }
 
 /// What a worker does when there is nothing to do.
@@ -118,7 +124,15 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
             }
         },
     };
+    let dscp = table.number("dscp", 0..=63);
+    let copy_dscp = table.boolean("copy_dscp").unwrap_or(false);
+    if let Some(found) = dscp.as_ref().filter(|_| copy_dscp) {
+        table.fault(Some(found.at), "dscp", "has no meaning with copy_dscp = true: drop one of them");
+    }
     let system = System {
+        dscp: dscp.map_or(0, |found| found.value) as u8,
+        copy_dscp,
+        ecn: table.boolean("ecn").unwrap_or(false),
         workers: workers
             .map_or_else(|| vec![0], |cores| cores.into_iter().map(|core| core as usize).collect()),
         idle,

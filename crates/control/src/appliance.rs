@@ -357,10 +357,7 @@ impl Appliance {
                     self.sessions.control_block(now, session, &block);
                 }
                 Event::NewWay { session, path, from } => {
-                    // Its next hop has to be known before the challenge is sent.
-                    if self.hops.challenge(now, from) {
-                        self.resolve(now);
-                    }
+                    self.hops.challenge(now, from);
                     self.sessions.new_way(now, session, path, from);
                 }
                 Event::NewVtep { port, address } => self.new_vtep(port.index(), address),
@@ -453,21 +450,31 @@ impl Appliance {
 
     fn changed(&mut self, session: SessionIndex) {
         self.dirty = true;
-        if self.sessions.view(session).is_none() {
+        match self.sessions.view(session) {
+            Some(view) => {
+                for way in view.paths.iter().filter_map(|path| path.way) {
+                    self.hops.meet(&way);
+                }
+            }
             // What was learned behind a session that is gone would be sent into the void.
-            self.parts.fdb.flush(|entry| entry.endpoint == Endpoint::Session(session));
-        } else {
-            let now = self.now();
-            self.resolve(now);
+            None => {
+                self.parts.fdb.flush(|entry| entry.endpoint == Endpoint::Session(session));
+            }
         }
     }
 
     fn send_block(&mut self, block: &OwnBlock) {
-        if self.dirty {
-            // The block may belong to a session that the workers' tables do not have yet.
+        let OwnBlock { session, path, record, .. } = *block;
+        let known = self
+            .parts
+            .tables
+            .load()
+            .session(session)
+            .is_some_and(|entry| entry.path(path).is_some_and(|path| path.path.is_some()));
+        if self.dirty && block.to.is_none() && !known {
+            // The session, or the way to its peer, is too new for the workers' tables.
             self.publish();
         }
-        let OwnBlock { session, path, record, .. } = *block;
         let to = match block.to {
             Some(way) => match self.source(&self.parts.tables.load()).path(&way, CONTROL_RECORD) {
                 Some(path) => Some(Box::new(path)),

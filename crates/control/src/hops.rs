@@ -108,9 +108,12 @@ impl Hops {
         self.due = Now::ZERO;
     }
 
-    /// A challenge is about to go by this way. Returns whether that is news.
-    pub(crate) fn challenge(&mut self, now: Now, way: Way) -> bool {
-        self.challenged.len() < MAX_CHALLENGED && self.challenged.insert(way, now + CHALLENGE_LIFE).is_none()
+    /// A challenge is about to go by this way, so that its next hop has to be known.
+    pub(crate) fn challenge(&mut self, now: Now, way: Way) {
+        if self.challenged.len() < MAX_CHALLENGED || self.challenged.contains_key(&way) {
+            self.challenged.insert(way, now + CHALLENGE_LIFE);
+            self.meet(&way);
+        }
     }
 
     /// Whether it is time for [`Hops::resolve`].
@@ -151,42 +154,56 @@ impl Hops {
         let challenged = self.challenged.keys().map(Goal::from);
         let goals: HashSet<Goal> =
             ways.map(|way| Goal::from(&way)).chain(addresses.map(Goal::from)).chain(challenged).collect();
-        let mut missing = false;
-        let mut changed = false;
+        let (mut changed, mut missing) = (false, false);
         for goal in &goals {
-            let interface = goal.port.and_then(|port| self.interface(port));
-            let index = match interface.map(nix::net::if_::if_nametoindex) {
-                Some(Ok(index)) => Some(index),
-                // The interface is gone; so is the route.
-                Some(Err(_)) => Some(u32::MAX),
-                None => None,
-            };
-            let hop = self.routes.resolve(goal.to, index, goal.local);
-            let old = self.known.get(goal);
-            match hop {
-                Ok(hop) => {
-                    missing |= hop.mac.is_none();
-                    // A known MAC address is kept while the kernel confirms it.
-                    let same = old.filter(|old| (old.via, old.interface) == (hop.via, hop.interface));
-                    let hop = NextHop { mac: hop.mac.or_else(|| same?.mac), ..hop };
-                    if old != Some(&hop) {
-                        tracing::debug!(to = %goal.to, ?hop, "next hop");
-                        self.known.insert(*goal, hop);
-                        changed = true;
-                    }
-                }
-                Err(error) => {
-                    missing = true;
-                    if self.known.remove(goal).is_some() {
-                        tracing::warn!(address = %goal.to, %error, "lost the route");
-                        changed = true;
-                    }
-                }
-            }
+            changed |= self.ask(*goal);
+            missing |= self.known.get(goal).is_none_or(|hop| hop.mac.is_none());
         }
         self.known.retain(|goal, _| goals.contains(goal));
         self.looked = now;
         self.due = now + if missing { MISSING } else { KNOWN };
         changed
+    }
+
+    /// Asks for the next hop of a way that may be new. Returns whether it has changed.
+    pub(crate) fn meet(&mut self, way: &Way) -> bool {
+        let goal = Goal::from(way);
+        if self.known.contains_key(&goal) {
+            return false;
+        }
+        let changed = self.ask(goal);
+        if self.known.get(&goal).is_none_or(|hop| hop.mac.is_none()) {
+            self.due = self.due.min(self.looked + MISSING);
+        }
+        changed
+    }
+
+    /// Asks for one next hop. Returns whether it has changed.
+    fn ask(&mut self, goal: Goal) -> bool {
+        let interface = goal.port.and_then(|port| self.interface(port));
+        // If the interface is gone, so is the route.
+        let index = interface.map(|name| nix::net::if_::if_nametoindex(name).unwrap_or(u32::MAX));
+        let hop = self.routes.resolve(goal.to, index, goal.local);
+        let old = self.known.get(&goal);
+        match hop {
+            Ok(hop) => {
+                // A known MAC address is kept while the kernel confirms it.
+                let same = old.filter(|old| (old.via, old.interface) == (hop.via, hop.interface));
+                let hop = NextHop { mac: hop.mac.or_else(|| same?.mac), ..hop };
+                let changed = old != Some(&hop);
+                if changed {
+                    tracing::debug!(to = %goal.to, ?hop, "next hop");
+                    self.known.insert(goal, hop);
+                }
+                changed
+            }
+            Err(error) => {
+                let lost = self.known.remove(&goal).is_some();
+                if lost {
+                    tracing::warn!(address = %goal.to, %error, "lost the route");
+                }
+                lost
+            }
+        }
     }
 }

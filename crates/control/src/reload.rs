@@ -131,6 +131,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
         ("system.log", a.log != b.log),
         ("system.aead", a.aead != b.aead),
         ("system.max_macs", a.max_macs != b.max_macs),
+        ("system.path_mtu_raise_s", a.path_mtu_raise != b.path_mtu_raise),
         ("metrics.listen", old.metrics != new.metrics),
     ]
     .into_iter()

@@ -7,11 +7,12 @@ use arrayvec::ArrayVec;
 use bridge::{AttachmentIndex, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
 use config::{Config, Role};
 use pipeline::tables::{
-    AttachmentEntry, AttachmentState, Encap, Path, PathEntry, PortEntry, PortIndex, PortRole, RemoteVtep,
-    SessionEntry, Spread, Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
+    AttachmentEntry, AttachmentState, Encap, Marks, Path, PathEntry, PortEntry, PortIndex, PortRole,
+    RemoteVtep, SessionEntry, Spread, Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
 };
 use session::{PathView, SessionView};
 use wire::mac::MacAddr;
+use wire::mark::Mark;
 use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
 use wire::way::{ALL_PATHS, Way};
@@ -86,10 +87,13 @@ impl Source<'_> {
         let hop = self.hops.get(way)?;
         let source = SocketAddr::new(hop.source, self.data_port);
         let mac = self.ports.get(usize::from(way.port))?.mac;
-        let header = UdpTemplate::new(mac, hop.mac?, source, way.peer).ok()?;
+        let system = &self.config().system;
+        let marks = Marks { dscp: system.dscp, copy: system.copy_dscp, ecn: system.ecn };
+        let header =
+            UdpTemplate::new(mac, hop.mac?, source, way.peer).ok()?.with_mark(Mark::dscp(marks.dscp));
         // A server answers from its one port, which firewalls and address translators in front of a client expect.
         let port_per_worker = matches!(self.config().mode, config::Mode::Client(_));
-        Some(Path { port: PortIndex(way.port), header: Some(header), max_record, port_per_worker })
+        Some(Path { port: PortIndex(way.port), header: Some(header), marks, max_record, port_per_worker })
     }
 
     fn config(&self) -> &Config {
@@ -233,7 +237,7 @@ impl Source<'_> {
                 PortRole::Trunk(self.trunk(at, port, attachments))
             }
             (Some(port), _) => PortRole::Host(port),
-            _ => PortRole::Uplink(UplinkEntry { data_port: self.data_port }),
+            _ => PortRole::Uplink(UplinkEntry { data_port: self.data_port, ecn: self.config().system.ecn }),
         };
         PortEntry { name: info.name.clone(), mac: info.mac, role, host: info.host }
     }
@@ -294,7 +298,9 @@ impl Source<'_> {
     }
 
     fn session(&self, view: &SessionView) -> SessionEntry {
-        let over_tcp = |max_record| Path { port: NO_PORT, header: None, max_record, port_per_worker: false };
+        let marks = Marks::default();
+        let over_tcp =
+            |max_record| Path { port: NO_PORT, header: None, marks, max_record, port_per_worker: false };
         let path = |path: &PathView| PathEntry {
             path: match path.tcp {
                 true => Some(over_tcp(path.max_record)),

@@ -14,6 +14,7 @@ use wire::buf::{BufPool, PacketBuf};
 use wire::frame::parse_udp;
 use wire::inner::priority_tag;
 use wire::mac::MacBits;
+use wire::mark;
 use wire::vlan::TAG_LEN;
 use wire::way::Way;
 
@@ -105,6 +106,8 @@ struct Record {
     /// `None`: over TLS.
     from: Option<Way>,
     octets: usize,
+    /// Whether it met congestion on its way.
+    congested: bool,
     plaintext: Range<usize>,
 }
 
@@ -229,7 +232,7 @@ impl<P: BufPool> Engine<P> {
         mut buf: P::Buf,
     ) {
         let whole = 0..buf.len();
-        match self.open_at(view, &mut buf, whole, None) {
+        match self.open_at(view, &mut buf, whole, (None, false)) {
             Ok(Found::Record(record)) => self.unpack(view, sink, &record, buf),
             // The control thread knows whose it is.
             Ok(Found::OtherWorkers(_) | Found::NoRecord) => view.dropped(DropReason::NoSuchLane),
@@ -250,16 +253,17 @@ impl<P: BufPool> Engine<P> {
             return Ok(Found::NoRecord);
         }
         let from = Way { port: at.0, local: Some(udp.dst.ip()), peer: udp.src };
-        self.open_at(view, buf, udp.payload, Some(from))
+        let congested = uplink.ecn && mark::of_outer(buf.data()).is_congested();
+        self.open_at(view, buf, udp.payload, (Some(from), congested))
     }
 
-    /// Opens the record that lies at `at` in a packet.
+    /// Opens the record that lies at `at` in a packet; it came by a way and may have met congestion there.
     fn open_at(
         &mut self,
         view: View<'_>,
         buf: &mut P::Buf,
         at: Range<usize>,
-        from: Option<Way>,
+        (from, congested): (Option<Way>, bool),
     ) -> Result<Found, DropReason> {
         let datagram = &mut buf.data_mut()[at.clone()];
         let lane = header::lane_of(datagram).map_err(drop_reason)?;
@@ -278,6 +282,7 @@ impl<P: BufPool> Engine<P> {
             number: opened.number,
             from,
             octets,
+            congested,
             plaintext: start..start + opened.plaintext.len(),
         };
         if let Some(from) = from.filter(|from| opened.newest && entry.leads && moved(view, &record, from)) {
@@ -299,6 +304,12 @@ impl<P: BufPool> Engine<P> {
     }
 
     fn unpack<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, record: &Record, mut buf: P::Buf) {
+        if record.congested {
+            let frames = &mut buf.data_mut()[record.plaintext.clone()];
+            block::each_beginning(frames, |frame| {
+                mark::congest(frame.get_mut(ADDRESSES..).unwrap_or_default())
+            });
+        }
         let mut unpacked = Unpacked::default();
         if let Some(taps) = &view.tables.taps {
             let opened = &buf.data()[record.plaintext.start - record::HEADER_LEN..record.plaintext.end];

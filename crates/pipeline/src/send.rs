@@ -7,10 +7,12 @@
 use arrayvec::ArrayVec;
 use bridge::{Checks, Flooded, SessionIndex};
 use counters::DropReason;
-use record::block::{BLOCK_HEADER_LEN, BlockWriter};
+use record::block::{self, BLOCK_HEADER_LEN, BlockWriter};
 use record::{HEADER_LEN, OVERHEAD, TAG_LEN, TxLane};
 use wire::buf::{BufPool, PacketBuf};
+use wire::ethernet;
 use wire::flow;
+use wire::mark::Mark;
 use wire::way::ALL_PATHS;
 
 use crate::frame::{ADDRESSES, Meta};
@@ -45,6 +47,8 @@ struct Tx<B> {
     open: Option<OpenRecord<B>>,
     /// Whether the lane stands in [`TxLanes::open`].
     listed: bool,
+    /// The mark of its records, where that depends on what is in them.
+    mark: Mark,
 }
 
 struct OpenRecord<B> {
@@ -77,7 +81,9 @@ impl<B> TxLanes<B> {
         lane: Box<TxLane>,
     ) -> Option<Box<TxLane>> {
         match self.lanes.get_mut(At { session, path }.slot()).filter(|_| path < ALL_PATHS) {
-            Some(slot) => slot.replace(Tx { lane, open: None, listed: false }).map(|old| old.lane),
+            Some(slot) => slot
+                .replace(Tx { lane, open: None, listed: false, mark: Mark::default() })
+                .map(|old| old.lane),
             None => Some(lane),
         }
     }
@@ -115,6 +121,9 @@ impl<P: BufPool> Engine<P> {
         let Some(path) = entry.path(at.path).and_then(|path| path.path.as_ref()) else {
             return not_sent(view, session, meta, rest, DropReason::NoPeerAddress);
         };
+        if path.marks.any() {
+            self.turn_to(view, sink, at, path, path.marks.of(rest));
+        }
         let frame = (&meta.addresses(), rest);
         match self.pack_blocks(view, sink, at, path, segment.tunnel_id.get(), frame) {
             Ok(packed) => {
@@ -146,6 +155,9 @@ impl<P: BufPool> Engine<P> {
             return view.dropped(DropReason::NoPeerAddress);
         };
         self.close_record(view, sink, at);
+        if let Some(tx) = self.tx.get(at) {
+            tx.mark = Mark::dscp(path.marks.dscp);
+        }
         let sent = if record > 0 {
             self.pad_block(at, block, record)
         } else {
@@ -155,6 +167,20 @@ impl<P: BufPool> Engine<P> {
             view.dropped(reason);
         }
         self.close_record_on(view, sink, at, path);
+    }
+
+    /// Records have this mark from now on: one that is open and has another is sent.
+    #[inline(never)]
+    fn turn_to<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, at: At, path: &Path, mark: Mark) {
+        let Some(tx) = self.tx.get(at) else { return };
+        if tx.mark != mark {
+            if tx.open.is_some() {
+                self.close_record_on(view, sink, at, path);
+            }
+            if let Some(tx) = self.tx.get(at) {
+                tx.mark = mark;
+            }
+        }
     }
 
     /// Opens a record of so many octets with one block, filled up with zeros.
@@ -266,14 +292,20 @@ impl<P: BufPool> Engine<P> {
         if view.tables.taps.is_some() {
             opened(view, at.session, &tx.lane, &buf.data()[HEADER_LEN..][..blocks.len()]);
         }
+        // A mark of congestion on a record in which no frame begins would be lost.
+        let begins = path.marks.ecn && block::begins(&buf.data()[HEADER_LEN..][..blocks.len()]);
         if tx.lane.seal(buf.data_mut(), view.now.0).is_err() {
             return view.dropped(DropReason::LaneExhausted);
         }
+        let mark = path.marks.any().then(|| if begins { tx.mark } else { tx.mark.without_ecn() });
         if let Some(header) = &path.header {
             let own = if path.port_per_worker { self.worker.index as u16 } else { 0 };
             let source_port = header.src().port().wrapping_add(own);
             if !header.write(&mut buf, source_port) {
                 return view.dropped(DropReason::NoBuffer);
+            }
+            if let Some(mark) = mark {
+                mark.write(buf.data_mut(), ethernet::HEADER_LEN, header.src().is_ipv4());
             }
         }
         if let Some(counters) = view.path_counters(at.session, at.path) {

@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 use bridge::{AttachmentIndex, RemoteIndex, SegmentIndex, Segments, SessionIndex};
 use hashbrown::HashMap;
 use wire::mac::MacAddr;
+use wire::mark::Mark;
 use wire::template::UdpTemplate;
 use wire::tunnel::TunnelId;
 use wire::vlan::VlanId;
@@ -117,6 +118,8 @@ pub struct Vtep {
 pub struct UplinkEntry {
     /// The local UDP port that records arrive on.
     pub data_port: u16,
+    /// Whether records tell of congestion on their way.
+    pub ecn: bool,
 }
 
 /// Where a segment meets a port.
@@ -245,11 +248,39 @@ pub struct Path {
     pub port: PortIndex,
     /// The outer headers; `None`: records go to the control thread, which sends them over TLS.
     pub header: Option<UdpTemplate>,
+    /// What records tell outside of the packets inside.
+    pub marks: Marks,
     /// Largest UDP payload in octets that fits the path: a record with its header and tag.
     pub max_record: u16,
     /// Whether each worker sends from a UDP port of its own, counted from the header's: so a NIC that spreads by addresses and ports
     /// spreads our lanes over the peer's workers.
     pub port_per_worker: bool,
+}
+
+/// What records tell outside of the packets inside (RFC 6040, RFC 2983). Without any, all have the mark of the path's header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The DSCP of all records, unless it is copied.
+    pub dscp: u8,
+    /// Whether the DSCP is that of the packets inside.
+    pub copy: bool,
+    /// Whether packets that understand congestion signals travel in records that do.
+    pub ecn: bool,
+}
+
+impl Marks {
+    /// Whether a record's mark depends on what is in it.
+    #[inline]
+    pub fn any(self) -> bool {
+        self.copy || self.ecn
+    }
+
+    /// The mark of a record with this frame, given from its EtherType on.
+    pub fn of(self, rest: &[u8]) -> Mark {
+        let inner = Mark::of_frame(rest).entering();
+        let dscp = if self.copy { inner.without_ecn() } else { Mark::dscp(self.dscp) };
+        if self.ecn { Mark(dscp.0 | inner.only_ecn().0) } else { dscp }
+    }
 }
 
 /// VLAN ID to attachment, one load per lookup.

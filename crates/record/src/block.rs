@@ -128,6 +128,24 @@ impl Iterator for Blocks<'_> {
     }
 }
 
+/// Whether a frame begins in a plaintext that we made.
+pub fn begins(plaintext: &[u8]) -> bool {
+    blocks(plaintext).take(2).any(|block| block.is_ok_and(|block| block.first))
+}
+
+/// Calls `act` with the octets of each frame that begins in a plaintext, as far as they are in it; not with the session's own
+/// blocks.
+pub fn each_beginning(plaintext: &mut [u8], mut act: impl FnMut(&mut [u8])) {
+    let mut at = 0;
+    while at < plaintext.len() {
+        let Ok(block) = parse(plaintext, at) else { return };
+        at = block.range.end;
+        if block.first && block.tunnel != 0 {
+            act(&mut plaintext[block.range]);
+        }
+    }
+}
+
 #[inline]
 fn parse(plaintext: &[u8], at: usize) -> Result<Block, Malformed> {
     let [a, b, c, d] = *plaintext[at..].first_chunk().ok_or(Malformed)?;

@@ -12,6 +12,7 @@ pub mod frame;
 pub mod inner;
 pub mod ip;
 pub mod mac;
+pub mod mark;
 pub mod nd;
 mod number;
 pub mod template;

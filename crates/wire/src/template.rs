@@ -10,6 +10,7 @@ use crate::checksum::{self, Sum};
 use crate::ethernet::{self, EtherType, EthernetHeader};
 use crate::ip::{Ipv4Header, Ipv6Header, PROTOCOL_UDP, UdpHeader};
 use crate::mac::MacAddr;
+use crate::mark::Mark;
 
 const MAX_LEN: usize = ethernet::HEADER_LEN + Ipv6Header::LEN + UdpHeader::LEN;
 const TTL: u8 = 64;
@@ -86,6 +87,13 @@ impl UdpTemplate {
         };
         put(&mut bytes, ethernet::HEADER_LEN + ip_len, &udp);
         Ok(Self { bytes, src, dst })
+    }
+
+    /// The same with this mark in the IP header.
+    #[must_use]
+    pub fn with_mark(mut self, mark: Mark) -> Self {
+        mark.write(&mut self.bytes, ethernet::HEADER_LEN, self.src.is_ipv4());
+        self
     }
 
     /// Where datagrams come from.

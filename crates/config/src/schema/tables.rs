@@ -151,6 +151,14 @@ static SYSTEM: &[Key] = &[
         "600",
         "how often a path is asked whether it takes larger records by now, in seconds",
     ),
+    key("dscp", Number { min: 0, max: 63 }, "0", "the DSCP of records"),
+    key("copy_dscp", Bool, "false", "whether records have the DSCP of the packets in them instead"),
+    key(
+        "ecn",
+        Bool,
+        "false",
+        "whether records tell of congestion to packets that understand it (RFC 6040); to be set at both ends",
+    ),
     key("max_macs", Number { min: 16, max: MAX_MACS }, "65536", "most MAC addresses"),
 ];
 

@@ -22,7 +22,7 @@ use wire::vxlan::Vni;
 use wire::way::Way;
 
 /// Under which cipher, and who computes it.
-const SUITE: Suite = Suite { cipher: Cipher::Aes128Gcm, engine: AeadEngine::Ring };
+pub const SUITE: Suite = Suite { cipher: Cipher::Aes128Gcm, engine: AeadEngine::Ring };
 
 /// The only session of a site.
 pub const SESSION: SessionIndex = SessionIndex(0);
@@ -116,7 +116,7 @@ impl Site {
                 PortEntry {
                     name: "uplink".into(),
                     mac: port_mac(id, UPLINK),
-                    role: PortRole::Uplink(UplinkEntry { data_port: DATA_PORT }),
+                    role: PortRole::Uplink(UplinkEntry { data_port: DATA_PORT, ecn: false }),
                     host: None,
                 },
             ],
@@ -149,7 +149,13 @@ impl Site {
             by_tunnel: TunnelMap::new(tunnels().enumerate().map(|(at, t)| (t, SegmentIndex(at as u16)))),
             taps: None,
             sessions: vec![Some(SessionEntry::alone(
-                Path { port: UPLINK, header: Some(header), max_record, port_per_worker: false },
+                Path {
+                    port: UPLINK,
+                    header: Some(header),
+                    marks: Marks::default(),
+                    max_record,
+                    port_per_worker: false,
+                },
                 Way { port: UPLINK.0, local: None, peer: wan(peer) },
                 tunnels().collect(),
             ))],
