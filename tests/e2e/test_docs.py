@@ -14,7 +14,8 @@ PAGES = [ROOT / "README.md", *(page for place in ("docs", "perf", "appliance-con
 # What stands in the documents for what the reader has to put there, and what the lab has.
 PLACEHOLDERS = {
     "NAME": "servers", "SEGMENT": "servers", "SITE": "branch", "PORT": "trunk0", "MAC": "02:00:00:00:00:01", "IP": "10.10.0.1",
-    "FILE": "server.toml", "PATH": "/run/causeway/causeway.sock", "TOKEN": "token", "REASON": "runt", "WORDS...": "counters", "...": "x",
+    "FILE": "server.toml", "PATH": "/run/causeway/causeway.sock", "TOKEN": "token", "REASON": "runt", "WORDS...": "counters",
+    "PACKETS": "1", "OCTETS": "64", "MINUTES": "1",
     "SECONDS": "1", "N": "1", "FILTER": "arp", "ADDRESS": "10.10.0.1", "HOST:PORT": "localhost:1",
 }
 
@@ -43,7 +44,9 @@ def words_of(command):
     """The words of a command, without the brackets of what may be left out, and with something in each place."""
     plain = re.sub(r"\[([^\[\]]*)\]", r"\1", re.sub(r"\[([^\[\]]*)\]", r"\1", command))
     words = [word.split("|")[0] for word in shlex.split(plain.replace(" | ", "|"))][1:]
-    return [PLACEHOLDERS.get(word, word) for word in words]
+    # Dots are what was said before: one word behind an option, else any number.
+    kept = [word for before, word in zip(["", *words], words) if word != "..." or before.startswith("-")]
+    return [PLACEHOLDERS.get(word, word) for word in kept]
 
 
 def is_form(command):
