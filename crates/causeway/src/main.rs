@@ -21,6 +21,7 @@ mod setup;
 mod show;
 mod site;
 mod start;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,6 +89,12 @@ enum Command {
     },
     /// Capture packets of the running appliance, as pcapng or a line for each.
     Capture(capture::Capture),
+    /// Test a segment, or the path to a site, and tell what is wrong.
+    #[command(subcommand)]
+    Test(test::Test),
+    /// Ask whether a host is there.
+    #[command(subcommand)]
+    Ping(test::Ping),
     /// Ask what becomes of a frame, step by step, here and at the other end.
     Explain(explain::Explain),
     /// Show what the running appliance does: causeway show service l2vpn. Words may be abbreviated; docs/console.md has them all.
@@ -128,6 +135,8 @@ fn main() -> ExitCode {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => run::check(&config),
         Command::Capture(capture) => capture::run(&capture),
+        Command::Test(test) => test::test(&test),
+        Command::Ping(ping) => test::ping(&ping),
         Command::Explain(explain) => explain::run(&explain),
         Command::Cert(command) => cert::run(&command),
         Command::Reload { socket } => show::reload(&socket),

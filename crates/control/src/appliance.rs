@@ -204,6 +204,7 @@ impl Appliance {
         let uplink = uplink.and_then(|at| ports.get(at)).map_or_else(Default::default, |info| info.mac);
         let gateways = Gateways::new(Routes::new().map_err(no_netlink)?, host_ports, ports.len(), uplink);
         let guard = Guard::new(&config);
+        let insight = Insight::new(guard.mac());
         let layout = Layout::new(config, now).map_err(|NoPlace| ControlError::NoPlace)?;
         let mut appliance = Self {
             parts: Parts {
@@ -228,7 +229,7 @@ impl Appliance {
             consoles,
             gateways,
             guard,
-            insight: Insight::default(),
+            insight,
             data_port,
             _vtep_ports: vtep_ports,
             remotes: Vec::new(),
@@ -352,7 +353,8 @@ impl Appliance {
         for event in events {
             match event {
                 Event::RxInstalled { lane, .. } => self.sessions.rx_ready(now, lane),
-                Event::Control { session, path, from, octets, block } => {
+                Event::Control { session, path, from, octets, block, at } => {
+                    self.insight_block(at, &block);
                     let block = PeerBlock { path, from, octets, body: &block };
                     self.sessions.control_block(now, session, &block);
                 }

@@ -145,6 +145,10 @@ counters! {
         rx_unknown_unicast,
         /// Frames that went no further.
         rx_dropped,
+        /// Records of padding received: of a test of the path.
+        rx_padding_records,
+        /// Octets of those records.
+        rx_padding_octets,
     }
 }
 

@@ -4,6 +4,7 @@
 //! worker frees no memory of the heap.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use bridge::SessionIndex;
@@ -85,6 +86,8 @@ pub enum Event {
         octets: u16,
         /// The block's body, cut to [`MAX_CONTROL_BLOCK`].
         block: ControlBlock,
+        /// When the record arrived.
+        at: Duration,
     },
     /// The newest record of a lane came by another way than its path's.
     NewWay {

@@ -111,6 +111,12 @@ struct Record {
     plaintext: Range<usize>,
 }
 
+/// Kinds of blocks of the session's own (protocol 4.3), and the flag of an echo request that measures.
+const PADDING: u8 = 0;
+const ECHO_REQUEST: u8 = 1;
+const ECHO_REPLY: u8 = 2;
+const MEASURES: u8 = 2;
+
 /// Whole frames of a record that are looked up at once.
 const AT_ONCE: usize = 32;
 
@@ -324,7 +330,7 @@ impl<P: BufPool> Engine<P> {
             };
             let bytes = &plaintext[block.range.clone()];
             if block.tunnel == SESSION_TUNNEL {
-                self.control_block(view, record, bytes);
+                self.control_block(view, sink, record, bytes);
                 continue;
             }
             if !(block.first && block.last) {
@@ -392,6 +398,10 @@ impl<P: BufPool> Engine<P> {
             Ok(Some(mut frame)) => {
                 if let Some(meta) = unpacked.accept(view, record.session, tunnel, frame.data()) {
                     frame.trim_front(ADDRESSES);
+                    if meta.dst.is_loop_probe() {
+                        self.show(view, &meta, frame.data(), false);
+                        return self.pool.recycle(frame);
+                    }
                     let keys = Keys::touch(view, &meta);
                     self.forward(view, sink, (&meta, keys), Body::Own(frame));
                 }
@@ -401,12 +411,40 @@ impl<P: BufPool> Engine<P> {
         }
     }
 
-    fn control_block(&mut self, view: View<'_>, record: &Record, bytes: &[u8]) {
-        let kept = &bytes[..bytes.len().min(MAX_CONTROL_BLOCK)];
-        let block: ControlBlock = kept.iter().copied().collect();
+    /// A block of the session's own: the control thread's, but for padding, which is counted here, and echo requests that measure,
+    /// which are answered here.
+    fn control_block<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        record: &Record,
+        bytes: &[u8],
+    ) {
         let Record { session, path, from, octets, .. } = *record;
-        self.tell(view, Event::Control { session, path, from, octets: octets as u16, block });
+        match bytes {
+            [PADDING, ..] => {
+                if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
+                    counters.rx_padding_records.add(1);
+                    counters.rx_padding_octets.add(octets as u64);
+                }
+                return;
+            }
+            [ECHO_REQUEST, rest @ ..] if measures(rest) && !moved(view, record) => {
+                let mut reply = ControlBlock::new();
+                reply.push(ECHO_REPLY);
+                reply.extend(rest.iter().copied().take(MAX_CONTROL_BLOCK - 1));
+                return self.send_control(view, sink, (session, path), None, (&reply, 0));
+            }
+            _ => {}
+        }
+        let block: ControlBlock = bytes.iter().copied().take(MAX_CONTROL_BLOCK).collect();
+        self.tell(view, Event::Control { session, path, from, octets: octets as u16, block, at: view.now.0 });
     }
+}
+
+/// Whether an echo request, given from its token on, measures: who can answers it without delay.
+fn measures(request: &[u8]) -> bool {
+    request.get(8).is_some_and(|flags| flags & MEASURES != 0)
 }
 
 /// Whether a record came by another way than its path's.

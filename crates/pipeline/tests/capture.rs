@@ -9,6 +9,8 @@ use std::time::Duration;
 use bridge::{Endpoint, SegmentIndex};
 use counters::DropReason;
 use pipeline::capture::{Filter, Packet, Point, Tap, Tapped, Taps};
+use pipeline::command::{Command, Event};
+use pipeline::notice::{Notice, OwnFrame, Target};
 use wire::mac::MacAddr;
 use world::*;
 
@@ -146,4 +148,54 @@ fn a_few_checksums_a_second_are_looked_at() {
     }
     let checksums = &a.counters.segments[0].checksums;
     assert_eq!((checksums.sampled.get(), checksums.wrong.get()), (3, 3));
+}
+
+#[test]
+fn test_frames_are_the_appliances_own_whatever_their_size() {
+    let (mut a, mut b) = one_vlan();
+    let own = |size: usize| OwnFrame {
+        segment: SEGMENT,
+        to: Target::Endpoint(Endpoint::Session(SESSION)),
+        dst: MacAddr::LOOP_PROBE,
+        src: host(9),
+        rest: frame(MacAddr::LOOP_PROBE, host(9), size, 1)[12..].to_vec(),
+    };
+    for size in [46, 1500, 5000] {
+        let wan = a.command(Command::SendFrame(Box::new(own(size))));
+        let sent = b.receive(UPLINK, &wan.on(UPLINK));
+        assert!(sent.on(TRUNK).is_empty(), "{size}: goes no further");
+        let notice = b.notices.try_recv();
+        assert!(
+            matches!(notice, Ok(Notice::Frame(seen)) if seen.dst == MacAddr::LOOP_PROBE),
+            "{size}: is shown"
+        );
+    }
+}
+
+#[test]
+fn padding_is_counted_and_echoes_that_measure_are_answered_by_the_worker() {
+    let (mut a, mut b) = one_vlan();
+    let send = |site: &mut Site, block: &[u8], record: u16| {
+        let block = block.iter().copied().collect();
+        site.command(Command::SendControl { session: SESSION, path: 0, to: None, block, record })
+    };
+    let wan = send(&mut a, &[0], 1000);
+    b.receive(UPLINK, &wan.on(UPLINK));
+    let counters = &b.counters.sessions[0];
+    assert_eq!((counters.rx_padding_records.get(), counters.rx_padding_octets.get()), (1, 1000));
+    assert!(b.events.try_recv().is_err(), "nobody else is bothered");
+
+    let token = [1, 2, 3, 4, 5, 6, 7, 8];
+    let wan = send(&mut a, &[&[1][..], &token, &[2]].concat(), 0);
+    let back = b.receive(UPLINK, &wan.on(UPLINK));
+    assert!(b.events.try_recv().is_err());
+    a.receive(UPLINK, &back.on(UPLINK));
+    let event = a.events.try_recv().expect("the reply");
+    assert!(
+        matches!(event, Event::Control { block, at, .. } if block[..9] == [&[2][..], &token].concat() && at == a.now)
+    );
+
+    let wan = send(&mut a, &[&[1][..], &token, &[1]].concat(), 0);
+    assert!(b.receive(UPLINK, &wan.on(UPLINK)).0.is_empty(), "an ordinary one is the control thread's");
+    assert!(matches!(b.events.try_recv(), Ok(Event::Control { .. })));
 }

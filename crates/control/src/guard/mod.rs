@@ -46,6 +46,11 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
+    /// The address that the appliance sends frames of its own from.
+    pub(crate) fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
     pub(crate) fn new(config: &Config) -> Self {
         let mut random = OsRandom::new();
         let (mut key, mut instance, mut mac) = ([0; 32], [0; 7], [0; 6]);
@@ -132,6 +137,7 @@ impl Appliance {
         let notices: Vec<Notice> = self.parts.notices.try_iter().take(AT_ONCE).collect();
         for notice in notices {
             match notice {
+                Notice::Frame(seen) if self.insight_notice(&seen) => {}
                 Notice::Frame(seen) if seen.dst == MacAddr::LOOP_PROBE => {
                     let Seen { segment, from, rest, .. } = seen;
                     self.guard.loops.heard(now, segment, from, &rest);

@@ -117,7 +117,7 @@ pub(super) fn details_of(map: &Map<String, Value>) -> Details {
 }
 
 /// Text of the other end, without control characters and of bounded length.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .take(500)
         .flat_map(|char| {

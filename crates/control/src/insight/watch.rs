@@ -38,6 +38,7 @@ impl Insight {
     /// What is to be watched now.
     pub(crate) fn watch(&self) -> Watch {
         let taps: Vec<Arc<Tap>> = self.captures.taps().chain(self.taps.iter().cloned()).collect();
-        Watch { taps: Taps::new(taps), own: HashMap::new() }
+        let own = self.own.keys().map(|segment| (*segment, self.mac.into())).collect();
+        Watch { taps: Taps::new(taps), own }
     }
 }
