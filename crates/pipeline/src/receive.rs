@@ -429,7 +429,9 @@ impl<P: BufPool> Engine<P> {
                 }
                 return;
             }
-            [ECHO_REQUEST, rest @ ..] if measures(rest) && !moved(view, record) => {
+            [ECHO_REQUEST, rest @ ..]
+                if measures(rest) && from.is_none_or(|from| !moved(view, record, &from)) =>
+            {
                 let mut reply = ControlBlock::new();
                 reply.push(ECHO_REPLY);
                 reply.extend(rest.iter().copied().take(MAX_CONTROL_BLOCK - 1));

@@ -320,7 +320,7 @@ impl<P: BufPool> Engine<P> {
             counters.tx_broadcast.add(broadcast);
             counters.tx_unknown_unicast.add(unknown);
         }
-        if let Some(taps) = &view.tables.taps {
+        if let (Some(taps), Some(_)) = (&view.tables.taps, &path.header) {
             taps.outside(view.now.0, at.session, true, buf.data());
         }
         match path.header {
