@@ -367,3 +367,39 @@ fn candidates() {
         let _ = candidate.merge(FILE);
     });
 }
+
+#[test]
+fn console() {
+    let examples: Vec<Vec<u8>> = [
+        &b"\xff\xfd\x01\xff\xfb\x1f\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0show service l2vpn | include up\r"[..],
+        b"sh mac seg \"a b\" ?\t\x10\x1b[D\x17\x03show counters | json\r",
+        b"configure\rset segment servers mtu 9000\rshow | compare\rcommit confirmed 5\r\x1atop\rq",
+        b"terminal length 3\rhistory\r q",
+    ]
+    .iter()
+    .map(|text| text.to_vec())
+    .collect();
+    let answer =
+        serde_json::json!({ "sites": [{ "site": "a\u{1b}[2J", "state": "up" }], "text": "x\n\u{9b}" });
+    fuzz(&examples, |input| {
+        let user =
+            (input.first().unwrap_or(&0) & 1 == 0).then(|| ("ann".to_owned(), console::tree::Role::Admin));
+        let settings = console::Settings { name: "hub".into(), telnet: input.len() & 1 == 0, user };
+        let mut open = console::Console::new(settings);
+        let names = &console::tree::NoNames;
+        for chunk in input.chunks(7) {
+            if open.wants_input() {
+                open.receive(chunk, names);
+            }
+            while let Some(event) = open.poll_event() {
+                match event {
+                    console::Event::Ask(_) => open.answer(Ok(&answer), names),
+                    console::Event::Login { .. } => open.logged_in(Ok(console::tree::Role::Operator), names),
+                    _ => {}
+                }
+            }
+            open.tick();
+            assert!(open.take_output(names).len() < 1 << 20);
+        }
+    });
+}

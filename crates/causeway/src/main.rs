@@ -22,6 +22,7 @@ mod show;
 mod site;
 mod start;
 mod test;
+mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -78,7 +79,7 @@ enum Command {
         #[arg(long, default_value = SOCKET)]
         socket: PathBuf,
     },
-    /// Have the running appliance forget what it found: loops, duplicates [MAC].
+    /// Have the running appliance forget: counters, mac-table [filters], sessions [SITE], loops, duplicates [MAC].
     Clear {
         /// What to forget.
         #[arg(required = true)]
@@ -97,6 +98,21 @@ enum Command {
     Ping(test::Ping),
     /// Ask what becomes of a frame, step by step, here and at the other end.
     Explain(explain::Explain),
+    /// Rates, workers, drops and alarms of the running appliance, live.
+    Top {
+        /// The appliance's socket.
+        #[arg(long, default_value = SOCKET)]
+        socket: PathBuf,
+    },
+    /// Write all that those who help want to know into one tar archive, without secrets.
+    TechSupport {
+        /// The archive, which must not be there yet.
+        #[arg(short, long)]
+        write: PathBuf,
+        /// The appliance's socket.
+        #[arg(long, default_value = "/run/causeway.sock")]
+        socket: PathBuf,
+    },
     /// Show what the running appliance does: causeway show service l2vpn. Words may be abbreviated; docs/console.md has them all.
     Show {
         /// What to show.
@@ -145,6 +161,8 @@ fn main() -> ExitCode {
         Command::Join(join) => join.run(),
         Command::Passwd { console } => passwd::run(console),
         Command::Console(wanted) => console::run(&wanted),
+        Command::Top { socket } => top::run(&socket),
+        Command::TechSupport { write, socket } => top::tech_support(&write, &socket),
         Command::Setup(wanted) => setup::run(&wanted),
         Command::Doctor(wanted) => doctor::run(&wanted),
         Command::Manual { directory } => manual::run(&directory),

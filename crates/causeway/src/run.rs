@@ -39,7 +39,7 @@ fn all_of(path: &Path, config: Config) -> Result<(Config, Vec<String>), Failure>
 /// Runs the appliance until it is told to end.
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let config = load_confirmed(path)?;
-    logging::start(config.system.log);
+    let log = logging::start(config.system.log);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // A second signal ends the process at once.
@@ -77,6 +77,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         host_ports: controls.host_ports,
         records: controls.records,
         clock,
+        log,
     });
     let ended = match appliance {
         Ok(appliance) => appliance.run(&stop),

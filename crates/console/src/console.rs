@@ -13,6 +13,7 @@ use crate::help::{self, Completion};
 use crate::keys::{Key, Keys};
 use crate::printable;
 use crate::telnet::{Input, Side, Telnet, escaped};
+use crate::top::Top;
 use crate::tree::{Does, Local, Names, Node, Role, View, parse};
 use crate::words;
 
@@ -36,7 +37,7 @@ pub struct Settings {
     /// Offer the telnet options for single keys and the window's size. Without, whole lines are expected.
     pub telnet: bool,
     /// Who it is, when that is known; else there is a login.
-    pub role: Option<Role>,
+    pub user: Option<(String, Role)>,
 }
 
 /// What the console wants.
@@ -63,6 +64,10 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Console {
     settings: Settings,
+    /// Whose candidate configuration is changed.
+    user: String,
+    /// In the configuration mode.
+    configures: bool,
     telnet: Telnet,
     keys: Keys,
     editor: Editor,
@@ -88,6 +93,8 @@ enum State {
     Ready,
     /// The appliance is asked.
     Asked(Shown),
+    /// The live view: what it remembers, and whether an answer is waited for.
+    Watching(Box<Top>, bool),
     /// An answer is being shown from an octet of its text on, with lines of room left on the page.
     Showing(String, usize, usize),
     /// A page is full.
@@ -110,7 +117,9 @@ impl Console {
             keys: Keys::default(),
             editor: Editor::default(),
             state: State::Ready,
-            role: settings.role.unwrap_or(Role::Operator),
+            role: settings.user.as_ref().map_or(Role::Operator, |(_, role)| *role),
+            user: settings.user.as_ref().map_or_else(String::new, |(user, _)| user.clone()),
+            configures: false,
             logins: 0,
             rows: None,
             columns: 80,
@@ -124,7 +133,7 @@ impl Console {
         if console.settings.telnet {
             console.telnet.offer();
         }
-        if console.settings.role.is_some() {
+        if console.settings.user.is_some() {
             console.ready();
         } else {
             console.ask_user();
@@ -172,7 +181,21 @@ impl Console {
 
     /// Whether lines of a stream have room.
     pub fn wants_lines(&self) -> bool {
-        matches!(self.state, State::Asked(_)) && self.output.len() < MAX_OUTPUT
+        matches!(self.state, State::Asked(_) | State::Watching(..)) && self.output.len() < MAX_OUTPUT
+    }
+
+    /// Whether the live view is open, which wants [`Console::tick`] every second.
+    pub fn is_live(&self) -> bool {
+        matches!(self.state, State::Watching(..))
+    }
+
+    /// Asks for the live view's next answer, unless one is waited for.
+    pub fn tick(&mut self) {
+        if let State::Watching(_, waits) = &mut self.state {
+            if !std::mem::replace(waits, true) {
+                self.events.push_back(Event::Ask("show top".into()));
+            }
+        }
     }
 
     /// Says whether user and password were right: what the user may do, or what to tell.
@@ -208,6 +231,16 @@ impl Console {
 
     /// The answer, or the end of its lines.
     pub fn answer(&mut self, answer: Result<&Value, &str>, names: &dyn Names) {
+        if let State::Watching(top, waits) = &mut self.state {
+            *waits = false;
+            if let (Ok(answer), true) = (answer, self.output.len() < MAX_OUTPUT) {
+                top.take(answer);
+                let rows = self.rows.unwrap_or(DEFAULT_ROWS);
+                let frame = top.screen(usize::from(self.columns), usize::from(rows));
+                self.print(&frame);
+            }
+            return;
+        }
         let State::Asked(shown) = &self.state else { return };
         let text = match answer {
             Ok(Value::Null) => String::new(),
@@ -242,11 +275,16 @@ impl Console {
 
     /// What is in the prompt of an admin, and of an operator.
     fn prompt(&self) -> String {
-        format!("{}{} ", self.settings.name, if self.role == Role::Admin { '#' } else { '>' })
+        let mode = if self.configures { "(config)" } else { "" };
+        format!("{}{mode}{} ", self.settings.name, if self.role == Role::Admin { '#' } else { '>' })
     }
 
     fn tree(&self) -> &'static Node {
-        commands::root()
+        if self.configures { commands::configure() } else { commands::root() }
+    }
+
+    fn candidate(&self) -> Option<&str> {
+        self.configures.then_some(self.user.as_str())
     }
 
     fn ask_user(&mut self) {
@@ -277,6 +315,13 @@ impl Console {
                 self.ready();
             }
             State::More(..) => self.more(key),
+            State::Watching(..) => {
+                if matches!(key, Key::Char('q' | 'Q') | Key::Control('c')) {
+                    self.events.push_back(Event::Cancel);
+                    self.print("\x1b[H\x1b[2J");
+                    self.ready();
+                }
+            }
             State::Asked(_) | State::Checking | State::Showing(..) => {
                 if self.ahead.len() < 2 * MAX_AHEAD {
                     self.ahead.push_back(key);
@@ -301,10 +346,14 @@ impl Console {
                 self.print("\n");
                 self.close();
             }
-            Edited::LeaveMode => {}
+            Edited::LeaveMode => {
+                self.configures = false;
+                self.print("\n");
+                self.begin_again();
+            }
             Edited::Complete if matches!(self.state, State::Ready) => {
                 let line = self.editor.before_cursor();
-                match help::complete(self.tree(), self.role, &line, names) {
+                match help::complete(self.tree(), self.role, &line, names, self.candidate()) {
                     Completion::Line(line) => self.editor.replace_before_cursor(&line),
                     Completion::Several(ways) => self.list("", &ways),
                     Completion::Nothing => {}
@@ -343,6 +392,7 @@ impl Console {
             }
             State::Password(user) => {
                 self.state = State::Checking;
+                self.user.clone_from(&user);
                 self.events.push_back(Event::Login { user, password: Zeroizing::new(line) });
             }
             _ => self.command(line.trim(), names),
@@ -366,14 +416,19 @@ impl Console {
     }
 
     fn run(&mut self, line: &str) -> Result<(), String> {
-        let parts = words::parts(line);
+        let mut parts = words::parts(line);
+        // What other consoles call it.
+        if self.configures && parts.len() > 1 && parts[0].trim() == "show" && parts[1].trim() == "compare" {
+            parts.splice(0..2, ["compare"]);
+        }
         let filters = filter::parse(&parts[1..])?;
         let words = words::split(parts[0]);
         let command = parse(self.tree(), &words, self.role).map_err(|wrong| wrong.to_string())?;
         match *command.does {
             Does::Ask(view) => {
                 self.state = State::Asked(Shown { view, filters });
-                self.events.push_back(Event::Ask(words::join(&command.words)));
+                let words = self.request(&command.words);
+                self.events.push_back(Event::Ask(words));
             }
             Does::Local(local) => {
                 self.events.push_back(Event::Did(words::join(&command.words), "done".into()));
@@ -383,9 +438,36 @@ impl Console {
         Ok(())
     }
 
+    /// What the appliance is asked for these words.
+    fn request(&self, words: &[String]) -> String {
+        let line = words::join(words);
+        match words.first().map(String::as_str) {
+            _ if !self.configures => line,
+            // These are not about a candidate.
+            Some("confirm" | "versions") => format!("configure {line}"),
+            _ => format!("configure {} {line}", words::quote(&self.user)),
+        }
+    }
+
     fn local(&mut self, local: Local, words: &[String], filters: &[Filter]) {
         let text = match local {
+            Local::Exit if self.configures => {
+                self.configures = false;
+                String::new()
+            }
             Local::Exit => return self.close(),
+            Local::Configure => {
+                self.configures = true;
+                "A candidate of your own: set, delete, show, show | compare, commit, commit confirmed MINUTES, rollback N.\n\
+                 Nothing changes before commit. exit leaves, and keeps the candidate; discard forgets it.\n"
+                    .into()
+            }
+            Local::Top if self.editor.is_raw() => {
+                self.state = State::Watching(Box::default(), false);
+                self.print("\x1b[H\x1b[2J");
+                return self.tick();
+            }
+            Local::Top => "% top needs a terminal; show top shows it once\n".into(),
             Local::Help => HELP.into(),
             Local::History => {
                 let mut history: String =
@@ -405,7 +487,7 @@ impl Console {
     }
 
     fn help(&mut self, line: &str, mark: &str, names: &dyn Names) {
-        match help::help(self.tree(), self.role, line, names) {
+        match help::help(self.tree(), self.role, line, names, self.candidate()) {
             Ok(ways) if ways.is_empty() => {
                 self.list(mark, &[("% nothing can stand here".into(), String::new())])
             }

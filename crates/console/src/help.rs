@@ -24,6 +24,7 @@ pub(crate) fn help(
     role: Role,
     line: &str,
     names: &dyn Names,
+    candidate: Option<&str>,
 ) -> Result<Vec<(String, String)>, String> {
     let (before, begun) = cut(line);
     let parts = words::parts(before);
@@ -39,7 +40,12 @@ pub(crate) fn help(
         walk.step(&word).map_err(|wrong| wrong.to_string())?;
     }
     let mut found = Vec::new();
-    for node in walk.next() {
+    if let Some((session, rest)) = candidate.zip(walk.rest()) {
+        let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+        found = names.configuration(session, &rest);
+    }
+    let next = if found.is_empty() { walk.next() } else { Vec::new() };
+    for node in next {
         match node.arg {
             None => found.push((node.word.to_owned(), node.help.to_owned())),
             Some(arg) => {
@@ -58,9 +64,15 @@ pub(crate) fn help(
 }
 
 /// Completes the word before the cursor.
-pub(crate) fn complete(root: &Node, role: Role, line: &str, names: &dyn Names) -> Completion {
+pub(crate) fn complete(
+    root: &Node,
+    role: Role,
+    line: &str,
+    names: &dyn Names,
+    candidate: Option<&str>,
+) -> Completion {
     let (before, begun) = cut(line);
-    let Ok(found) = help(root, role, line, names) else { return Completion::Nothing };
+    let Ok(found) = help(root, role, line, names, candidate) else { return Completion::Nothing };
     let ways: Vec<&(String, String)> =
         found.iter().filter(|(word, _)| !word.starts_with('<') && word != "|").collect();
     // A word that is whole is not completed to a longer one, but is shown with it.
@@ -123,7 +135,7 @@ mod tests {
     }
 
     fn completed(line: &str) -> Completion {
-        complete(root(), Role::Admin, line, &Known)
+        complete(root(), Role::Admin, line, &Known, None)
     }
 
     fn line(text: &str) -> Completion {
@@ -143,7 +155,7 @@ mod tests {
 
     #[test]
     fn help_is_there_at_every_point() {
-        let help = |line| help(root(), Role::Operator, line, &Known);
+        let help = |line| help(root(), Role::Operator, line, &Known, None);
         let has = |line, word: &str| help(line).expect("help").iter().any(|(found, _)| found == word);
         assert!(has("", "show") && !has("", "reload"), "an operator cannot reload");
         assert!(has("show ", "ports") && has("show po", "ports") && !has("show po", "segments"));

@@ -12,6 +12,7 @@ pub mod filter;
 mod help;
 mod keys;
 mod printable;
+mod reference;
 pub mod render;
 pub mod telnet;
 pub mod top;
@@ -20,3 +21,4 @@ pub mod words;
 
 pub use console::{Console, Event, Settings};
 pub use printable::printable;
+pub use reference::reference;

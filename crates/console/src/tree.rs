@@ -86,12 +86,21 @@ pub enum Local {
     History,
     /// Sets the lines of a page.
     TerminalLength,
+    /// Enters the configuration mode.
+    Configure,
+    /// Shows the live view.
+    Top,
 }
 
 /// Names that the appliance knows, for completion.
 pub trait Names {
     /// Those of one kind.
     fn names(&self, kind: Arg) -> Vec<String>;
+
+    /// Words that may follow these in a session's candidate configuration, each with its help; in `<>` what stands for a value.
+    fn configuration(&self, _session: &str, _words: &[&str]) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// Knows none.
@@ -238,6 +247,12 @@ impl<'a> Walk<'a> {
             Some(_) => None,
             None => self.at.does.as_ref(),
         }
+    }
+
+    /// What was said behind the first word, if the rest of the line is free.
+    pub fn rest(&self) -> Option<&[String]> {
+        let free = self.rest || self.next().iter().any(|node| node.arg == Some(Arg::Rest));
+        free.then(|| self.words.get(1..).unwrap_or_default())
     }
 
     /// Takes a word.

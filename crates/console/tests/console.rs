@@ -22,7 +22,11 @@ struct Talk {
 
 impl Talk {
     fn new(telnet: bool, role: Option<Role>) -> Self {
-        let console = Console::new(Settings { name: "hub".into(), telnet, role });
+        let console = Console::new(Settings {
+            name: "hub".into(),
+            telnet,
+            user: role.map(|role| ("ann".into(), role)),
+        });
         let mut talk = Self { console, events: Vec::new(), shown: String::new() };
         if telnet {
             // DO ECHO, DO SGA, WILL NAWS, 80 columns and 10 rows.
@@ -195,6 +199,50 @@ fn lines_of_a_stream_come_one_by_one() {
     assert_eq!(talk.shown(), "one\n");
     talk.answer(Ok(&Value::Null));
     assert!(talk.shown().ends_with("hub> \x1b[K"));
+}
+
+#[test]
+fn the_configuration_mode_has_its_own_commands() {
+    let mut talk = Talk::new(true, Some(Role::Admin));
+    talk.send(b"conf\rset segment voice mtu 9000\r");
+    assert_eq!(talk.asked().as_deref(), Some("configure ann set segment voice mtu 9000"));
+    assert!(talk.shown().contains("hub(config)# "));
+    talk.answer(Ok(&json!({ "done": "ok" })));
+    for (typed, asked) in [
+        ("show | compare", "configure ann compare"),
+        ("show", "configure ann show"),
+        ("com", ""),
+        ("commit", "configure ann commit"),
+        ("commit confirmed 5", "configure ann commit confirmed 5"),
+        ("confirm", "configure confirm"),
+        ("rollback 1", "configure ann rollback 1"),
+    ] {
+        talk.send(format!("{typed}\r").as_bytes());
+        assert_eq!(talk.asked().unwrap_or_default(), asked, "{typed}");
+        talk.answer(Ok(&json!({ "text": "x" })));
+    }
+    talk.send(b"set ?");
+    talk.shown();
+    talk.send(b"\x15exit\r");
+    assert!(talk.shown().ends_with("hub# \x1b[K"));
+    let mut talk = Talk::new(true, Some(Role::Operator));
+    talk.send(b"configure\r");
+    assert!(talk.shown().contains("needs the role admin"));
+}
+
+#[test]
+fn the_live_view_is_drawn_anew_and_left() {
+    let mut talk = Talk::new(true, Some(Role::Operator));
+    talk.send(b"top\r");
+    assert_eq!(talk.asked().as_deref(), Some("show top"));
+    talk.console.tick();
+    assert_eq!(talk.asked(), None, "one at a time");
+    talk.answer(Ok(&json!({ "service": { "sites": [{ "site": "bern", "state": "up" }] } })));
+    assert!(talk.shown().contains("bern"));
+    talk.console.tick();
+    assert_eq!(talk.asked().as_deref(), Some("show top"));
+    talk.send(b"q");
+    assert!(!talk.console.is_live() && talk.shown().ends_with("hub> \x1b[K"));
 }
 
 proptest! {

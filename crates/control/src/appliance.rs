@@ -18,7 +18,6 @@ use pipeline::command::{Command, Event};
 use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 use record::LaneId;
-use serde_json::Value;
 use session::{ConnId, Level, Now, Output, OwnBlock, PeerBlock, SessionView};
 
 use crate::clock::Clock;
@@ -35,6 +34,7 @@ use crate::insight::Insight;
 use crate::layout::{Changes, Layout};
 use crate::life::Life;
 use crate::nexthop::Routes;
+use crate::operator::{Log, Operator};
 use crate::places::NoPlace;
 use crate::random::OsRandom;
 use crate::requests::socket::RequestSocket;
@@ -95,6 +95,8 @@ pub struct Params {
     pub records: Box<dyn RecordQueues>,
     /// The time that the workers share.
     pub clock: Clock,
+    /// The log.
+    pub log: Log,
 }
 
 /// The appliance cannot start, or cannot go on.
@@ -156,6 +158,7 @@ pub struct Appliance {
     backlog: VecDeque<(usize, Command)>,
     pub(crate) dirty: bool,
     pub(crate) configure: Configure,
+    pub(crate) operator: Operator,
 }
 
 /// What stays as it is while the appliance runs.
@@ -166,8 +169,8 @@ pub(crate) struct Parts {
     tables: Arc<ArcSwap<Tables>>,
     pub(crate) fdb: Arc<Fdb>,
     pub(crate) counters: Counters,
-    commands: Vec<Sender<Command>>,
-    events: Receiver<Event>,
+    pub(crate) commands: Vec<Sender<Command>>,
+    pub(crate) events: Receiver<Event>,
     pub(crate) notices: Receiver<Notice>,
     port_states: Box<dyn Fn() -> Vec<PortState>>,
     clock: Clock,
@@ -180,8 +183,10 @@ impl Appliance {
     /// What of it the system or a file refuses.
     pub fn new(params: Params) -> Result<Self, ControlError> {
         let Params { file, check, config, load, reload, ports, tables, fdb, counters, .. } = params;
-        let Params { commands, events, notices, port_states, host_ports, mut records, clock, .. } = params;
+        let Params { commands, events, notices, port_states, host_ports, mut records, clock, log, .. } =
+            params;
         let configure = Configure::new(file, check, &config);
+        let operator = Operator::new(counters.clone(), log);
         let now = clock.now();
         let engine = engine::choose(config.system.aead);
         let sessions = Sessions::new(&config, engine, Box::new(OsRandom::new()), now)?;
@@ -244,6 +249,7 @@ impl Appliance {
             backlog: VecDeque::new(),
             dirty: true,
             configure,
+            operator,
         };
         appliance.adopt();
         Ok(appliance)
@@ -322,6 +328,7 @@ impl Appliance {
         }
         self.flush_backlog();
         self.send_records();
+        self.operator_time();
         self.serve_requests();
         Ok(())
     }
@@ -432,6 +439,7 @@ impl Appliance {
                     self.command(owner, Command::InstallRx { session, path, leads, lane });
                 }
                 Output::InstallTx { session, path, worker, lane } => {
+                    self.operator.keyed(session, self.parts.clock.now());
                     self.command(worker, Command::InstallTx { session, path, lane });
                 }
                 Output::RemoveRx(lane) => self.command(self.owner(lane), Command::RemoveRx(lane)),
@@ -543,11 +551,6 @@ impl Appliance {
         self.graveyard.push(self.parts.tables.swap(tables));
         self.graveyard.retain(|old| Arc::strong_count(old) > 1);
         self.dirty = false;
-    }
-
-    /// Answers `causeway show`.
-    pub(crate) fn show(&self, words: &str) -> Result<Value, String> {
-        self.shown(&self.tables()).answer(words)
     }
 
     /// The tables in force.

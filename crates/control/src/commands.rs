@@ -16,7 +16,7 @@ impl Appliance {
             let command = console::printable(&masked(line));
             tracing::info!(target: "audit", user = who.user, from = who.from, command, "request");
         }
-        let names = Known { layout: &self.layout };
+        let names = Known { layout: &self.layout, configure: &self.configure };
         for new in opened {
             self.consoles.open(new, self.connections.registry(), now, &names);
         }
@@ -25,7 +25,7 @@ impl Appliance {
             self.request(request);
         }
         self.requests.flush(now);
-        self.consoles.flush(now, &Known { layout: &self.layout });
+        self.consoles.flush(now, &Known { layout: &self.layout, configure: &self.configure });
     }
 
     /// Answers a request, or sees that it is answered later.
@@ -47,12 +47,16 @@ impl Appliance {
                 };
                 request.reply.answer(done);
             }
-            ["show", "certificate"] | ["certificate"] => {
-                request.reply.answer(Ok(self.connections.certificates()))
+            ["site", switch @ ("enable" | "disable"), name] => {
+                let done = self.switch_site(name, switch == "enable").map(|done| json!({ "done": done }));
+                request.reply.answer(done);
             }
-            ["show", "consoles"] => request.reply.answer(Ok(self.consoles.show(self.now()))),
+            ["debug", ref what @ ..] | ["show", "debug", ref what @ ..] => {
+                let now = self.now();
+                request.reply.answer(self.operator.debug.request(what, now));
+            }
             // `show` may be left out, as the first version of the socket had it.
-            ["show", ref what @ ..] | ref what => request.reply.answer(self.show(&what.join(" "))),
+            ["show", ref what @ ..] | ref what => request.reply.answer(self.look(what)),
         }
     }
 
@@ -72,7 +76,15 @@ impl Appliance {
                     _ => format!("{mac} may move again"),
                 }
             }
-            _ => return Err("there are: clear loops, clear duplicates [MAC]".into()),
+            ["counters"] => self.clear_counters(),
+            ["mac-table", ref filters @ ..] => self.clear_macs(filters)?,
+            ["sessions"] => self.clear_sessions(None)?,
+            ["sessions", site] => self.clear_sessions(Some(site))?,
+            _ => {
+                return Err(
+                    "there are: clear counters, mac-table [filters], sessions [SITE], loops, duplicates [MAC]".into()
+                );
+            }
         };
         Ok(json!({ "done": done }))
     }

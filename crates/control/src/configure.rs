@@ -52,6 +52,22 @@ impl Configure {
         Self { file, check, history, candidates: BTreeMap::new(), unconfirmed }
     }
 
+    /// The configuration's file.
+    pub(crate) fn file(&self) -> &std::path::Path {
+        &self.file
+    }
+
+    /// The words that may come next in a session's candidate.
+    pub(crate) fn hints(&self, session: &str, words: &[&str]) -> Vec<Hint> {
+        match self.candidates.get(session) {
+            Some((candidate, _)) => complete(candidate, words),
+            None => {
+                let new = self.running().ok().and_then(|text| Candidate::new(&self.file, &text).ok());
+                new.map_or_else(Vec::new, |candidate| complete(&candidate, words))
+            }
+        }
+    }
+
     fn running(&self) -> Result<String, String> {
         fs::read_to_string(&self.file)
             .map_err(|error| format!("cannot read {}: {error}", self.file.display()))

@@ -52,6 +52,7 @@ impl Appliance {
                 .to_owned()
         })?;
         self.sessions.apply(now, &old, &self.layout, sites, &changes);
+        self.operator.configured();
         self.adopt();
         self.outputs();
         self.publish();

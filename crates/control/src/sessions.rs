@@ -127,6 +127,65 @@ impl Sessions {
         }
     }
 
+    /// Ends one session, or all, so that they log in anew: those that are in service. Returns how many.
+    ///
+    /// # Errors
+    /// There is no such site in service.
+    pub(crate) fn restart(
+        &mut self,
+        now: Now,
+        layout: &Layout,
+        site: Option<&str>,
+        switched: impl Fn(&str) -> Option<bool>,
+    ) -> Result<usize, String> {
+        let config = layout.config();
+        let wanted = |name: &str| site.is_none_or(|site| site == name);
+        let mut restarted = 0;
+        match (self, &config.mode) {
+            (Self::Client(client, engine), Mode::Client(settings)) if wanted(&settings.user) => {
+                client.restart(now, client_params(config, settings, *engine));
+                restarted = 1;
+            }
+            (Self::Server(server), Mode::Server(settings)) => {
+                let all = || site_params(config, settings).map_err(|error| error.to_string());
+                for ((index, _), (off, on)) in layout.sites().zip(all()?.into_iter().zip(all()?)) {
+                    if wanted(&on.name) && switched(&on.name).unwrap_or(on.enabled) {
+                        server.set_site(now, index, SiteParams { enabled: false, ..off });
+                        server.set_site(now, index, SiteParams { enabled: true, ..on });
+                        restarted += 1;
+                    }
+                }
+            }
+            _ => {}
+        }
+        match site {
+            Some(site) if restarted == 0 => Err(format!("there is no site {site:?} in service")),
+            _ => Ok(restarted),
+        }
+    }
+
+    /// Takes a site of a server into service, or out of it.
+    ///
+    /// # Errors
+    /// There is no such site.
+    pub(crate) fn switch_site(
+        &mut self,
+        now: Now,
+        layout: &Layout,
+        name: &str,
+        enabled: bool,
+    ) -> Result<(), String> {
+        let (Self::Server(server), Mode::Server(settings)) = (self, &layout.config().mode) else {
+            return Err("only a server has sites".into());
+        };
+        let params = site_params(layout.config(), settings).map_err(|error| error.to_string())?;
+        let mut sites = layout.sites().zip(params);
+        let found = sites.find(|(_, params)| params.name == name);
+        let ((index, _), params) = found.ok_or_else(|| format!("there is no site {name:?}"))?;
+        server.set_site(now, index, SiteParams { enabled, ..params });
+        Ok(())
+    }
+
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
         match self {
             Self::Client(client, _) => client.poll_output(),

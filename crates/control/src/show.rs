@@ -62,7 +62,7 @@ impl Shown<'_> {
             "service l2vpn" => Ok(self.service()),
             "ports" => Ok(self.ports()),
             "segments" => Ok(self.segments()),
-            "mac-table" => Ok(self.mac_table()),
+            "mac-table" => self.mac_table(&[]),
             "loops" => Ok(self.loops()),
             "counters" => Ok(self.counters()),
             _ if words.starts_with(STATISTICS) => self.statistics(words[STATISTICS.len()..].trim()),
@@ -200,25 +200,6 @@ impl Shown<'_> {
         })
     }
 
-    fn mac_table(&self) -> Value {
-        let now = u32::try_from(self.now.as_secs()).unwrap_or(u32::MAX);
-        let mut entries: Vec<_> = self.fdb.entries().collect();
-        entries.sort_by_key(|entry| (entry.segment, entry.mac.to_u64()));
-        let entries: Vec<Value> = entries
-            .into_iter()
-            .map(|entry| {
-                json!({
-                    "segment": self.layout.segment(entry.segment).map(|segment| &segment.name),
-                    "mac": entry.mac.to_string(),
-                    "where": self.place(entry.endpoint),
-                    "age_s": now.saturating_sub(entry.seen),
-                    "pinned": entry.pinned,
-                })
-            })
-            .collect();
-        json!({ "entries": entries, "max_macs": self.fdb.max_entries(), "duplicates": self.duplicates() })
-    }
-
     pub(crate) fn place(&self, endpoint: Endpoint) -> String {
         let attachment = |at: bridge::AttachmentIndex| {
             let entry = self.tables.attachment(at)?;
@@ -245,7 +226,7 @@ impl Shown<'_> {
         place.unwrap_or_else(|| "gone".into())
     }
 
-    fn counters(&self) -> Value {
+    pub(crate) fn counters(&self) -> Value {
         let drops: Map<String, Value> = DropReason::ALL
             .iter()
             .map(|reason| (reason.name().into(), self.counters.drops(*reason).into()))

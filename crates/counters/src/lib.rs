@@ -57,6 +57,13 @@ macro_rules! counters {
                 $(self.$field = self.$field.wrapping_add(counters.$field.get());)*
             }
         }
+
+        impl $name {
+            /// Takes the values of others away.
+            fn take_away(&self, others: &Self) {
+                $(self.$field.add(0_u64.wrapping_sub(others.$field.get()));)*
+            }
+        }
     };
 }
 
@@ -173,6 +180,10 @@ counters! {
         sleeps,
         /// Packets received.
         frames,
+        /// Bursts in which they came.
+        bursts,
+        /// Nanoseconds of rounds in which there was something to do.
+        busy_ns,
     }
 }
 
@@ -220,6 +231,14 @@ impl Drops {
     }
 }
 
+impl Drops {
+    fn take_away(&self, others: &Self) {
+        for (mine, theirs) in self.0.iter().zip(&others.0) {
+            mine.add(0_u64.wrapping_sub(theirs.get()));
+        }
+    }
+}
+
 impl Default for Drops {
     fn default() -> Self {
         Self([const { Counter(AtomicU64::new(0)) }; DropReason::COUNT])
@@ -261,17 +280,57 @@ impl CoreCounters {
     }
 }
 
+impl CoreCounters {
+    fn take_away(&self, others: &Self) {
+        self.drops.take_away(&others.drops);
+        self.poll.take_away(&others.poll);
+        let ports = self.ports.iter().zip(&others.ports);
+        ports.for_each(|(mine, theirs)| mine.take_away(theirs));
+        for (mine, theirs) in self.segments.iter().zip(&others.segments) {
+            mine.from_lan.take_away(&theirs.from_lan);
+            mine.from_tunnel.take_away(&theirs.from_tunnel);
+            mine.to_tunnel.take_away(&theirs.to_tunnel);
+            mine.checksums.take_away(&theirs.checksums);
+            mine.mss.take_away(&theirs.mss);
+            mine.drops.take_away(&theirs.drops);
+        }
+        let sessions = self.sessions.iter().zip(&others.sessions);
+        sessions.for_each(|(mine, theirs)| mine.take_away(theirs));
+        self.paths.iter().zip(&others.paths).for_each(|(mine, theirs)| mine.take_away(theirs));
+    }
+}
+
 /// The counters of all workers.
 #[derive(Clone, Debug)]
 pub struct Counters {
     cores: Vec<Arc<CoreCounters>>,
     control: Arc<Drops>,
+    /// What they were when they were last cleared, negative: it is added like a core's own.
+    cleared: Option<Arc<CoreCounters>>,
 }
 
 impl Counters {
     /// The counters of `cores`.
     pub fn new(cores: Vec<Arc<CoreCounters>>) -> Self {
-        Self { cores, control: Arc::default() }
+        Self { cores, control: Arc::default(), cleared: None }
+    }
+
+    /// The same counters, counted from now on. The workers' own go on: nobody but they may write them.
+    #[must_use]
+    pub fn cleared(&self) -> Self {
+        let cleared = self
+            .cores
+            .first()
+            .map(|core| CoreCounters::new(core.ports.len(), core.segments.len(), core.sessions.len()));
+        for core in &self.cores {
+            cleared.iter().for_each(|cleared| cleared.take_away(core));
+        }
+        cleared.iter().for_each(|cleared| cleared.drops.take_away(&self.control));
+        Self { cores: self.cores.clone(), control: Arc::clone(&self.control), cleared: cleared.map(Arc::new) }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<CoreCounters>> {
+        self.cores.iter().chain(&self.cleared)
     }
 
     /// Each worker's own.
@@ -286,13 +345,13 @@ impl Counters {
 
     /// Packets dropped for `reason`.
     pub fn drops(&self, reason: DropReason) -> u64 {
-        self.control.get(reason) + self.cores.iter().map(|core| core.drops.get(reason)).sum::<u64>()
+        self.all().fold(self.control.get(reason), |sum, core| sum.wrapping_add(core.drops.get(reason)))
     }
 
     /// What passed through port number `index`; zeros for a port that does not exist.
     pub fn port(&self, index: usize) -> PortTotals {
         let mut totals = PortTotals::default();
-        self.cores.iter().filter_map(|core| core.ports.get(index)).for_each(|port| totals.add(port));
+        self.all().filter_map(|core| core.ports.get(index)).for_each(|port| totals.add(port));
         totals
     }
 
@@ -322,7 +381,7 @@ impl Counters {
 
     /// The last frames dropped for `reason`, the newest first.
     pub fn samples(&self, reason: DropReason) -> Vec<Sample> {
-        let mut samples: Vec<Sample> = self.cores.iter().flat_map(|core| core.samples.read(reason)).collect();
+        let mut samples: Vec<Sample> = self.all().flat_map(|core| core.samples.read(reason)).collect();
         samples.sort_by_key(|sample| std::cmp::Reverse(sample.at));
         samples
     }
@@ -336,17 +395,17 @@ impl Counters {
 
     /// Frames of segment number `index` that were dropped for `reason`.
     pub fn segment_drops(&self, index: usize, reason: DropReason) -> u64 {
-        self.segments(index).map(|segment| segment.drops.get(reason)).sum()
+        self.segments(index).fold(0, |sum, segment| sum.wrapping_add(segment.drops.get(reason)))
     }
 
     fn segments(&self, index: usize) -> impl Iterator<Item = &SegmentCounters> {
-        self.cores.iter().filter_map(move |core| core.segments.get(index))
+        self.all().filter_map(move |core| core.segments.get(index))
     }
 
     /// What passed through session number `index`.
     pub fn session(&self, index: usize) -> SessionTotals {
         let mut totals = SessionTotals::default();
-        self.cores.iter().filter_map(|core| core.sessions.get(index)).for_each(|session| totals.add(session));
+        self.all().filter_map(|core| core.sessions.get(index)).for_each(|session| totals.add(session));
         totals
     }
 
@@ -355,7 +414,7 @@ impl Counters {
         let mut totals = PathTotals::default();
         let of_path =
             |core: &Arc<CoreCounters>| core.paths.get(session * PATHS + path).map(|path| totals.add(path));
-        self.cores.iter().filter_map(of_path).for_each(drop);
+        self.all().filter_map(of_path).for_each(drop);
         totals
     }
 
@@ -400,6 +459,23 @@ mod tests {
         assert_eq!(counters.segment(2).1.bum, 3);
         assert_eq!(counters.drops(DropReason::Replayed), 4);
         assert_eq!(counters.drops(DropReason::TooOld), 0);
+    }
+
+    #[test]
+    fn cleared_counters_count_from_then_on() {
+        let core = Arc::new(CoreCounters::new(1, 1, 1));
+        core.ports[0].rx_frames.add(5);
+        core.drops.add(DropReason::Replayed, 7);
+        core.segments[0].drops.add(DropReason::Replayed, 7);
+        let counters = Counters::new(vec![Arc::clone(&core)]);
+        let cleared = counters.cleared();
+        assert_eq!((cleared.port(0).rx_frames, cleared.drops(DropReason::Replayed)), (0, 0));
+        core.ports[0].rx_frames.add(2);
+        core.drops.add(DropReason::Replayed, 1);
+        assert_eq!((cleared.port(0).rx_frames, cleared.drops(DropReason::Replayed)), (2, 1));
+        assert_eq!(cleared.segment_drops(0, DropReason::Replayed), 0);
+        assert_eq!(counters.port(0).rx_frames, 7, "who watches from outside sees them rise for ever");
+        assert_eq!(cleared.cleared().port(0).rx_frames, 0, "again");
     }
 
     #[test]

@@ -54,9 +54,14 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
     let mut held = None;
     let mut tidied = Duration::ZERO;
     let mut round = 0_u32;
+    // When the round before began, if it had something to do.
+    let mut busy_since: Option<Duration> = None;
 
     while !stop.load(Ordering::Relaxed) {
         let now = start.elapsed();
+        if let Some(since) = busy_since.take() {
+            counters.poll.busy_ns.add((now - since).as_nanos() as u64);
+        }
         let tables = tables.load();
         let view = View { tables, fdb: &fdb, counters: &counters, now: Now(now) };
         let mut busy = false;
@@ -77,6 +82,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
             }
             busy = true;
             counters.poll.frames.add(received as u64);
+            counters.poll.bursts.add(1);
             if let Some(counters) = counters.ports.get(port.index()) {
                 counters.rx_frames.add(received as u64);
                 counters.rx_octets.add(octets_of(&burst));
@@ -103,6 +109,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
             engine.finish(view, &mut sink);
             sink.flush();
             counters.poll.busy_polls.add(1);
+            busy_since = Some(now);
             idle.busy();
         } else if idle.idle(&ports) {
             counters.poll.sleeps.add(1);

@@ -25,6 +25,8 @@ pub const ALL: &[View] = &[
     sessions,
     counters,
     drops,
+    tech_support,
+    explained,
     loops,
     certificates,
     workers,
@@ -186,6 +188,9 @@ pub fn mac_table(answer: &Value) -> String {
     let count = rows(&answer["entries"]).count();
     let found = answer["found"].as_u64().unwrap_or(count as u64);
     let _ = writeln!(out, "{count} of {found} addresses, room for {}", text(&answer["max_macs"]));
+    if rows(&answer["duplicates"]).next().is_some() {
+        let _ = writeln!(out, "\nused in several places:\n{}", any(&answer["duplicates"]));
+    }
     out
 }
 
@@ -235,13 +240,34 @@ pub fn counters(answer: &Value) -> String {
     out + "\ndropped:\n" + &dropped(answer)
 }
 
-/// `show drops`.
+/// `show drops`: how much for each reason, what it means, and the last frames.
 pub fn drops(answer: &Value) -> String {
-    let mut out = dropped(answer);
-    for (reason, last) in answer["last"].as_object().into_iter().flatten() {
-        let _ = writeln!(out, "\nlast {}:\n{}", label(reason), any(last));
+    let mut out = String::new();
+    for reason in rows(&answer["drops"]) {
+        let _ = writeln!(out, "{}  {}", text(&reason["reason"]), text(&reason["count"]));
+        let _ = writeln!(out, "  {}", text(&reason["help"]));
+        if reason["by_segment"].as_object().is_some_and(|segments| !segments.is_empty()) {
+            let _ = writeln!(out, "  by segment: {}", text(&reason["by_segment"]));
+        }
+        for frame in rows(&reason["last"]) {
+            let ago = duration(frame["ago_s"].as_f64().unwrap_or(0.0));
+            let from = [&frame["from"], &frame["port"]].into_iter().find(|from| !from.is_null());
+            let from = from.map_or_else(String::new, |from| format!("from {} ", text(from)));
+            let _ = writeln!(out, "  {ago} ago {from}{}", text(&frame["summary"]));
+        }
     }
-    out
+    if out.is_empty() { "nothing was dropped\n".into() } else { out }
+}
+
+/// `show tech-support`: each part under its command.
+pub fn tech_support(answer: &Value) -> String {
+    let parts = answer["parts"].as_object().into_iter().flatten();
+    parts.map(|(name, part)| format!("------ show {}\n\n{}\n", crate::printable(name), lines(part))).collect()
+}
+
+/// `explain`: step by step.
+pub fn explained(answer: &Value) -> String {
+    any(answer)
 }
 
 /// `show certificate`.

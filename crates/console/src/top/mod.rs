@@ -91,9 +91,22 @@ impl Top {
         }
     }
 
+    /// Takes an answer to `show top`, which has them all, and its time in `now_s`.
+    pub fn take(&mut self, answer: &Value) {
+        let now = Duration::try_from_secs_f64(number(&answer["now_s"])).unwrap_or_default();
+        self.feed(now, [&answer["service"], &answer["segments"], &answer["counters"]]);
+    }
+
     /// The picture, for a terminal of `width` columns and `height` lines: as many lines, joined by CR LF, without what stood there before.
     pub fn frame(&self, width: usize, height: usize) -> String {
         draw::frame(self, width, height)
+    }
+}
+
+impl Top {
+    /// The picture over what stood there before.
+    pub fn screen(&self, width: usize, height: usize) -> String {
+        format!("\x1b[H{}\x1b[J", self.frame(width, height).replace("\r\n", "\x1b[K\r\n"))
     }
 }
 

@@ -16,12 +16,14 @@ use std::ops::Range;
 
 use ::session::Now;
 use config::User;
+use config::edit::Hint;
 use console::tree::{Arg, Names};
 use mio::event::Event;
 use mio::net::{TcpListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use serde_json::{Value, json};
 
+use crate::configure::Configure;
 use crate::layout::Layout;
 use crate::requests::{Request, Role, Who};
 pub(crate) use io::ConsoleTls;
@@ -249,6 +251,7 @@ fn host_name() -> String {
 /// What the appliance knows by name.
 pub(crate) struct Known<'a> {
     pub(crate) layout: &'a Layout,
+    pub(crate) configure: &'a Configure,
 }
 
 impl Names for Known<'_> {
@@ -264,5 +267,12 @@ impl Names for Known<'_> {
             Arg::Reason => counters::DropReason::ALL.iter().map(|reason| reason.name().into()).collect(),
             _ => Vec::new(),
         }
+    }
+
+    fn configuration(&self, session: &str, words: &[&str]) -> Vec<(String, String)> {
+        let hints = self.configure.hints(session, words).into_iter();
+        let word =
+            |hint: &Hint| if hint.literal { console::words::quote(&hint.word) } else { hint.word.clone() };
+        hints.map(|hint| (word(&hint), hint.help)).collect()
     }
 }

@@ -24,6 +24,9 @@ const LOGIN_TIME: Duration = Duration::from_secs(60);
 /// A reader that takes nothing for so long is let go.
 const STUCK: Duration = Duration::from_secs(30);
 
+/// How often the live view is drawn.
+const LIVE: Duration = Duration::from_secs(1);
+
 /// What is said last has so long to be taken.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -57,6 +60,8 @@ pub(crate) struct Session {
     writable: bool,
     connected: Now,
     typed: Now,
+    /// When the live view was asked for last.
+    drawn: Now,
     /// When output was taken last, or there was none.
     moved: Now,
     closing: Option<Now>,
@@ -72,10 +77,10 @@ impl Session {
         from: Option<SocketAddr>,
         now: Now,
     ) -> Self {
-        let role = who.as_ref().map(|who| who.role);
+        let user = who.as_ref().map(|who| (who.user.replace(' ', "-"), who.role));
         Self {
             io,
-            console: Console::new(Settings { name: name.into(), telnet, role }),
+            console: Console::new(Settings { name: name.into(), telnet, user }),
             who,
             from,
             user: None,
@@ -88,6 +93,7 @@ impl Session {
             writable: true,
             connected: now,
             typed: now,
+            drawn: now,
             moved: now,
             closing: None,
             gone: false,
@@ -132,7 +138,7 @@ impl Session {
                 Said::Ask(line) => {
                     let who = self.who.clone()?;
                     let (outbox, reply) = Outbox::new();
-                    self.last.clone_from(&line);
+                    self.last = crate::requests::masked(&line);
                     self.waits = Some((outbox, line.clone()));
                     return Some(Asks::Appliance(Request { who, line, reply }));
                 }
@@ -273,12 +279,21 @@ impl Session {
         }
         if self.who.is_none() && now >= self.connected + LOGIN_TIME {
             self.end("nobody has logged in");
+        } else if self.console.is_live() {
+            if now >= self.drawn + LIVE {
+                self.drawn = now;
+                self.console.tick();
+            }
         } else if self.waits.is_none() && now >= self.typed + idle {
             self.end("idle for too long");
         }
     }
 
     fn audit(&self, line: &str, result: &str) {
+        // The live view asks again and again.
+        if line == "show top" {
+            return;
+        }
         let Some(who) = &self.who else { return };
         let command = console::printable(&crate::requests::masked(line));
         tracing::info!(target: "audit", user = who.user, from = who.from, command, result, "console");

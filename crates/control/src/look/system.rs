@@ -1,0 +1,128 @@
+//! Version, configuration, and all of it in one answer for those who help.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use session::Now;
+
+use crate::clock::{Clock, utc_text};
+
+/// `show version`.
+pub(crate) fn version(clock: Clock, now: Now) -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "arch": std::env::consts::ARCH,
+        "host": read("/proc/sys/kernel/hostname"),
+        "kernel": read("/proc/sys/kernel/osrelease"),
+        "pid": std::process::id(),
+        "started": utc_text(clock.unix_seconds(Now::ZERO)),
+        "uptime_s": now.as_secs(),
+    })
+}
+
+/// `show configuration [l2vpn]`: the file's text without the values of its secrets; `l2vpn`: only what is stretched and to whom.
+pub(crate) fn configuration(file: &Path, l2vpn: bool) -> Result<Value, String> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let shown = if l2vpn { tables(&text, &["mode", "segment", "server", "client"]) } else { text };
+    Ok(json!({ "file": file.display().to_string(), "text": without_secrets(&shown) }))
+}
+
+/// Names of keys whose values are secrets.
+const SECRETS: &[&str] = &["password", "verifier", "hash", "secret", "token"];
+
+/// Puts stars in the place of secrets. A name of a file is none.
+fn without_secrets(text: &str) -> String {
+    let line = |line: &str| {
+        let Some((key, _)) = line.split_once('=') else { return line.to_owned() + "\n" };
+        let name = key.trim().trim_matches('"').to_lowercase();
+        let name = name.rsplit('.').next().unwrap_or("");
+        let is_secret = SECRETS.iter().any(|secret| name.contains(secret)) && !name.ends_with("_file");
+        if is_secret { format!("{key}= \"***\"\n") } else { inline(line) + "\n" }
+    };
+    text.lines().map(line).collect()
+}
+
+/// Secrets in tables that stand in one line: `{ password = "x" }`.
+fn inline(line: &str) -> String {
+    let hides = line.contains('{') && SECRETS.iter().any(|secret| line.to_lowercase().contains(secret));
+    if hides {
+        line.split_once('{').map_or("", |(before, _)| before).to_owned() + "{ *** }"
+    } else {
+        line.into()
+    }
+}
+
+/// The parts of a TOML text whose tables have one of these first names, with the keys in front of all tables of these names.
+fn tables(text: &str, names: &[&str]) -> String {
+    let mut kept = String::new();
+    let mut keeps: Option<bool> = None;
+    for line in text.lines() {
+        if let Some(header) = line.trim_start().strip_prefix('[') {
+            let name = header.trim_start_matches('[').split(['.', ']']).next().unwrap_or("").trim();
+            keeps = Some(names.contains(&name));
+        }
+        let is_kept =
+            keeps.unwrap_or_else(|| line.split_once('=').is_some_and(|(key, _)| names.contains(&key.trim())));
+        if is_kept {
+            kept += line;
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// `show tech-support`: what each of these commands shows.
+pub(crate) fn tech_support(mut show: impl FnMut(&[&str]) -> Result<Value, String>) -> Value {
+    const PARTS: &[&[&str]] = &[
+        &["version"],
+        &["configuration"],
+        &["service", "l2vpn"],
+        &["service", "l2vpn", "statistics"],
+        &["service", "l2vpn", "conversion-table"],
+        &["service", "l2vpn", "trunk-table"],
+        &["sessions"],
+        &["ports"],
+        &["queues"],
+        &["segments"],
+        &["mac-table"],
+        &["counters"],
+        &["drops"],
+        &["workers"],
+        &["consoles"],
+        &["log", "limit", "1000"],
+    ];
+    let parts: Map<String, Value> = PARTS
+        .iter()
+        .map(|words| (words.join(" "), show(words).unwrap_or_else(|error| json!({ "error": error }))))
+        .collect();
+    json!({ "parts": parts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_stars() {
+        let text = "\
+mode = \"client\"
+[system]
+log = \"json\"
+[client]
+password = \"hunter2\"
+password_file = \"site.password\"
+extra = { password = \"hunter2\" }
+[[console.user]]
+password_hash = \"$argon2id$hunter2\"
+[[segment]]
+name = \"a\"
+";
+        let shown = without_secrets(text);
+        assert!(!shown.contains("hunter2") && shown.contains("site.password"), "{shown}");
+        let l2vpn = tables(text, &["mode", "segment", "client"]);
+        assert!(l2vpn.starts_with("mode = \"client\"\n[client]\n") && l2vpn.contains("name = \"a\""));
+        assert!(!l2vpn.contains("json") && !l2vpn.contains("argon2id"), "{l2vpn}");
+    }
+}

@@ -1,0 +1,253 @@
+"""The admin console by real telnet, by nc and by `causeway console`: editing, help, roles, logins, and what it withstands while traffic flows."""
+
+import json
+import os
+import re
+import socket
+import time
+
+import pexpect
+import pytest
+
+from lab import Lab
+from netns import sh
+from tools import ping_times, pinging
+
+PORT = 2323
+PASSWORDS = {"ann": "correct horse", "otto": "battery staple"}
+PROMPT = r"[\w.-]+(\(config\))?[#>] "
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab() as running:
+        users = ""
+        for name, role in (("ann", "admin"), ("otto", "operator")):
+            password = sh(running.binary, "passwd", "--console", input=PASSWORDS[name] + "\n").strip()
+            users += f'[[console.user]]\nname = "{name}"\nrole = "{role}"\npassword_hash = "{password}"\n'
+        config = running.a.config.read_text()
+        running.a.config.write_text(f'{config}\n[console]\nlisten = "127.0.0.1:{PORT}"\nmax_sessions = 20\n{users}')
+        running.start()
+        yield running
+
+
+def terminal(lab, *command, rows=40):
+    """A program on a pseudo-terminal in the server's namespace."""
+    words = lab.a.namespace.command(*command) if hasattr(lab.a.namespace, "command") else [
+        "ip", "netns", "exec", lab.a.namespace.name, *map(str, command)]
+    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", codec_errors="replace", timeout=30,
+                          dimensions=(rows, 120), env={**os.environ, "TERM": "xterm"})
+    child.delaybeforesend = None
+    return child
+
+
+def console(lab, rows=40):
+    child = terminal(lab, lab.binary, "console", "--socket", lab.a.socket, rows=rows)
+    child.expect(PROMPT)
+    return child
+
+
+def telnet(lab, user, rows=40):
+    child = terminal(lab, "telnet", "127.0.0.1", PORT, rows=rows)
+    child.expect("Login: ")
+    child.send(f"{user}\r")
+    child.expect("Password: ")
+    child.send(f"{PASSWORDS[user]}\r")
+    child.expect(PROMPT)
+    return child
+
+
+def plain(text):
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).replace("\r", "")
+
+
+def run(child, line):
+    """What a command shows."""
+    child.send(f"{line}\r")
+    child.expect(r"\n")
+    child.expect(PROMPT)
+    return plain(child.before)
+
+
+def line_mode(lab, text):
+    """What a script gets that only pipes text."""
+    return sh("ip", "netns", "exec", lab.a.namespace.name, "nc", "-N", "-U", lab.a.socket, input="console\n" + text, timeout=30)
+
+
+def test_a_terminal_on_the_unix_socket(lab):
+    child = console(lab)
+    assert "branch" in run(child, "show service l2vpn")
+    assert re.search(r"\d+ lines", run(child, "sh por | count"))
+    assert json.loads(run(child, "show ports | json"))["ports"]
+    assert "servers" not in run(child, "show segments | exclude servers")
+    child.send("show mac-table segment v\t\r")
+    child.expect("addresses, room for")
+    child.expect(PROMPT)
+    child.send("show service ?")
+    child.expect("l2vpn +The L2 VPN service")
+    child.send("\x10\x10\x15show versoin\x17wersion\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x7fv\r")
+    child.expect("uptime s")
+    child.expect(PROMPT)
+    assert "incomplete" in run(child, "show") and "unknown" in run(child, "shwo ports")
+    child.send("exit\r")
+    child.expect(pexpect.EOF)
+
+
+def test_long_answers_come_in_pages(lab):
+    child = console(lab, rows=10)
+    child.send("show counters | json\r")
+    child.expect("--More--")
+    child.send(" ")
+    child.expect("--More--")
+    child.send("q")
+    child.expect(PROMPT)
+    run(child, "terminal length 0")
+    assert "--More--" not in run(child, "show counters | json")
+    child.close()
+
+
+def test_every_show_answers_people_and_programs(lab):
+    shows = ["service l2vpn", "service l2vpn bridge", "service l2vpn conversion-table", "service l2vpn trunk-table",
+             "service l2vpn site branch", "service l2vpn statistics", "configuration", "configuration l2vpn", "ports",
+             "queues", "segments", "mac-table", "mac-table segment servers limit 5", "sessions", "sessions branch",
+             "counters", "drops", "loops", "workers", "certificate", "consoles", "debug", "log", "log level warn limit 5",
+             "top", "version", "tech-support"]
+    for words in shows:
+        text = sh(lab.binary, "show", *words.split(), "--socket", lab.a.socket)
+        assert isinstance(lab.a.show(*words.split()), dict), words
+        assert "verifier" not in text or "***" in text, words
+    assert "List of learned MAC addresses" in sh(lab.binary, "show", "service", "l2vpn", "bridge", "--socket", lab.a.socket)
+    rows = lab.b.show("service", "l2vpn", "conversion-table")["rows"]
+    assert {(row["tunnel_id"], row["id"], row["type"]) for row in rows} == {(10, "5010", "VXLAN"), (11, "111", "VLAN")}
+    sessions = lab.a.show("sessions")["sessions"]
+    assert sessions[0]["lanes"] == 1 and sessions[0]["keys_age_s"] >= 0 and sessions[0]["transport"] == "udp"
+    workers = lab.a.show("workers")["workers"]
+    assert 0 <= workers[0]["idle_percent"] <= 100
+
+
+def test_telnet_users_and_roles(lab):
+    ann, otto = telnet(lab, "ann"), telnet(lab, "otto")
+    assert "needs the role admin" in run(otto, "clear counters")
+    assert "needs the role admin" in run(otto, "configure")
+    assert "branch" in run(otto, "show service l2vpn")
+    assert "shown from now on" in run(ann, "clear counters")
+    consoles = run(ann, "show consoles")
+    assert "otto" in consoles and "operator" in consoles
+    log = run(ann, "show log limit 50")
+    assert "clear counters" in log and "needs the role admin" in log, "every command is in the log"
+    for child in (ann, otto):
+        child.send("exit\r")
+        child.expect(pexpect.EOF)
+
+
+def test_sites_are_switched_and_sessions_begin_anew(lab):
+    child = console(lab)
+    assert "out of service" in run(child, "site disable branch")
+    deadline = time.monotonic() + 15
+    while lab.a.show("service", "l2vpn")["sites"][0]["state"] != "disabled":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "in service" in run(child, "site enable branch")
+    lab.wait_up(30)
+    before = lab.a.show("service", "l2vpn")["sites"][0]["up_s"]
+    assert "begin anew" in run(child, "clear sessions branch")
+    time.sleep(0.2)
+    lab.wait_up(30)
+    assert lab.a.show("service", "l2vpn")["sites"][0]["up_s"] < before + 1
+    child.close()
+
+
+def test_the_configuration_is_changed_and_goes_back(lab):
+    child = console(lab)
+    run(child, "configure")
+    run(child, "set segment voice mtu 1400")
+    assert "1400" in run(child, "show | compare")
+    run(child, "commit")
+    assert lab.a.show("segments")["segments"][1]["mtu"] == 1400
+    run(child, "rollback 1")
+    run(child, "commit")
+    assert lab.a.show("segments")["segments"][1]["mtu"] == 1500
+    child.send("set segment voice m\t")
+    child.expect("mss_clamp|mtu")
+    child.send("\x15exit\r")
+    child.expect(PROMPT)
+    child.close()
+
+
+def test_scripts_pipe_text(lab):
+    out = line_mode(lab, "show ports | count\nshow versoin\nshow version\n")
+    assert re.search(r"\d+ lines", out) and "% unknown" in out and "kernel" in out
+    text = sh(lab.binary, "console", "--socket", lab.a.socket, "-c", "show ports | count")
+    assert re.search(r"\d+ lines", text)
+
+
+def test_wrong_passwords_lock_an_address_and_not_the_unix_socket(lab):
+    said = ""
+    for _ in range(3):
+        child = terminal(lab, "telnet", "127.0.0.1", PORT)
+        for _ in range(3):
+            child.expect("Login: ")
+            child.send("ann\r")
+            child.expect("Password: ")
+            child.send("guess\r")
+            child.expect("wrong user or password|too many|try again")
+            said += child.after
+        child.close()
+    assert "too many" in said, "after some the address has to wait"
+    assert "branch" in run(console(lab), "show service l2vpn"), "the owner is not locked out"
+    assert "guess" not in lab.a.log()
+
+
+SCRIPT = """
+import socket, sys, time
+conns = []
+for n in range(200):
+    s = socket.socket()
+    s.settimeout(5)
+    try:
+        s.connect(("127.0.0.1", %d))
+        conns.append(s)
+    except OSError:
+        pass
+for n, s in enumerate(conns):
+    try:
+        s.setblocking(False)
+        s.send((b"x" * 60000, bytes([255, 251, n %% 256]) * 20000, b"ann\\r\\nx\\r\\n" * 5000)[n %% 3])
+    except OSError:
+        pass
+print(len(conns))
+sys.stdout.flush()
+time.sleep(6)
+""" % PORT
+
+
+def memory(lab):
+    status = open(f"/proc/{lab.a.process.pid}/status").read()
+    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
+
+
+def test_floods_and_readers_that_never_read_do_no_harm_to_traffic(lab):
+    ping_times(lab["a10"], "10.10.0.2", count=2)
+    before = memory(lab)
+    deaf = socket.socket(socket.AF_UNIX)
+    deaf.connect(str(lab.a.socket))
+    deaf.setblocking(False)
+    deaf.send(b"console\n" + b"show counters | json\n" * 2000)
+    endless = socket.socket(socket.AF_UNIX)
+    endless.connect(str(lab.a.socket))
+    endless.setblocking(False)
+    with pinging(lab["a10"], "10.10.0.2") as pings:
+        flood = lab.a.namespace.popen("/usr/bin/python3", "-c", SCRIPT, stdout=-1, text=True)
+        sent, end = 0, time.monotonic() + 7
+        while time.monotonic() < end:
+            try:
+                sent += endless.send(b"console\n" if sent == 0 else b"y" * 65536)
+            except BlockingIOError:
+                time.sleep(0.01)
+        flood.communicate()
+        assert "branch" in run(console(lab), "show service l2vpn"), "a console of the owner opens all the same"
+    assert pings["received"] >= pings["sent"] - 1, pings
+    assert sent > 256 << 10
+    assert memory(lab) - before < 64 << 10, "memory is bounded"
+    deaf.close()
+    endless.close()
