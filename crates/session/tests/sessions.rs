@@ -242,6 +242,27 @@ fn a_client_with_other_settings_begins_anew() {
     assert_eq!(world.server.status()[0].state, State::Down);
 }
 
+/// The server gets another certificate at every few frames, so that each renewal derives its keys from another one.
+#[test]
+fn renewals_across_new_certificates_lose_nothing() {
+    let mut world = World::new(17, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", Duration::from_secs(2));
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    const FRAMES: u64 = 1500;
+    for number in 0..FRAMES {
+        world.fingerprint = [(number / 100) as u8; 32];
+        world.send(oslo, true, number);
+        world.send(oslo, false, number);
+        world.step();
+    }
+    world.run(Duration::from_secs(1));
+    assert!(world.spokes[oslo].client.status().renewals >= 5);
+    for got in [&world.hub.got, &world.spokes[oslo].plane.got] {
+        assert_eq!(got.iter().copied().collect::<HashSet<_>>(), (0..FRAMES).collect());
+    }
+    assert!(!world.logged("is down"), "{:#?}", world.log);
+}
+
 /// The password is right each time; what the client learns does not tell what was missing.
 #[test]
 fn a_site_that_requires_a_certificate_is_refused_without_it() {

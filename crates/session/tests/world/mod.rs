@@ -109,6 +109,8 @@ pub struct World {
     pub log: Vec<String>,
     /// The names in the certificate that clients show.
     pub certificate: Option<Vec<String>>,
+    /// The fingerprint of the server's certificate.
+    pub fingerprint: [u8; 32],
     /// Answers to questions; those that the server got with their session.
     pub answers: Vec<(Option<SessionIndex>, Answer)>,
 }
@@ -185,6 +187,7 @@ impl World {
             largest: [1472; MAX_PATHS],
             log: Vec::new(),
             certificate: None,
+            fingerprint: [7; 32],
             answers: Vec::new(),
         }
     }
@@ -538,8 +541,14 @@ impl World {
                 if let Some(names) = &self.certificate {
                     self.server.certificate(ConnId(tls), names.clone());
                 }
-                self.server.connected(now, ConnId(tls), [7; 32], &Tls(tls));
-                self.spokes[at].client.connected(now, conn, Some(server_address().ip()), [7; 32], &Tls(tls));
+                self.server.connected(now, ConnId(tls), self.fingerprint, &Tls(tls));
+                self.spokes[at].client.connected(
+                    now,
+                    conn,
+                    Some(server_address().ip()),
+                    self.fingerprint,
+                    &Tls(tls),
+                );
             }
             Output::Send(conn, bytes) => {
                 if let Some(tls) = self.spokes[at].conns.get(&conn) {
