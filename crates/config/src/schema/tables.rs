@@ -274,6 +274,12 @@ static SERVER: &[Key] = &[
         "64",
         "connections that may be unauthenticated at one time",
     ),
+    key(
+        "transport",
+        Choice(&["auto", "udp"]),
+        "auto",
+        "whether sites may send over TCP where UDP does not get through",
+    ),
     key("share", Tables { by: "to", keys: SHARE }, "", "other services that share the TCP port"),
     key("site", Tables { by: "user", keys: SITE }, "", "the sites that may connect"),
 ];
@@ -310,6 +316,12 @@ static CLIENT: &[Key] = &[
         Number { min: 100, max: 30_000 },
         "3000",
         "how long one address has until TLS is up",
+    ),
+    key(
+        "transport",
+        Choice(&["auto", "udp", "tcp"]),
+        "auto",
+        "how frames travel; auto: over UDP, and over TCP while that does not get through",
     ),
     key("proxy", Table(PROXY), "", "an HTTP proxy (CONNECT) on the way to the servers"),
     key("user", Text("name"), "", "the site's name at the server"),
