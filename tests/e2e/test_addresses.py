@@ -62,7 +62,8 @@ def test_a_record_from_elsewhere_moves_nothing(lab):
             forged.append(bytes(packet))
         return forged
 
-    # Somebody there whom an answer would reach.
+    # Each record by itself, so that its size can be seen. Somebody is there whom an answer would reach.
+    lab.wan_like_a_wire()
     lab["wan"].address("br0", f"{STRANGER}/24")
     peer = session(lab.a)["peer"]
     with one_session(lab):
