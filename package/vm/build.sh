@@ -36,6 +36,8 @@ trap 'rm -rf "$work"' EXIT
 root="$work/root"
 mkdir "$root"
 tar -xf "$base" -C "$root" --numeric-owner --xattrs --xattrs-include='*'
+# Directories whose other files are left out.
+mkdir -p "$root/usr/share/man/man1" "$root/usr/share/doc/causeway"
 cp "$package" "$root/tmp/causeway.deb"
 chroot "$root" dpkg -i --force-confnew /tmp/causeway.deb >&2
 rm "$root/tmp/causeway.deb"

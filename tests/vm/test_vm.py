@@ -2,8 +2,8 @@
 
     host a -- lan --(trunk) [ VM: client, net_virtio by PCI ] (uplink)-- wan -- eth0 [ appliance outside: server, kernel ports ] lan0 -- host b
 
-The bridges `lan` and `wan` are in one namespace, in which qemu runs with a TAP device on each. Without KVM the machine is emulated, on
-a CPU that is x86-64-v2 and nothing more, which is slow: the test waits with patience and says how long it took.
+The bridges `lan` and `wan` are in one namespace, in which qemu runs with a TAP device on each. The machine is emulated, on a CPU that is
+x86-64-v2 and nothing more, which is slow: the test waits with patience and says how long it took.
 """
 
 import os
@@ -25,6 +25,7 @@ from tools import ping_times  # noqa: E402
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 IMAGE = pathlib.Path(os.environ.get("CAUSEWAY_IMAGE", TARGET / "image" / "causeway.img"))
 PATIENCE = float(os.environ.get("CAUSEWAY_VM_PATIENCE", 900))
+ACCEL = os.environ.get("CAUSEWAY_VM_ACCEL", "tcg")  # emulated works everywhere; kvm where it is sound
 TRUNK, UPLINK = "0000:00:10.0", "0000:00:11.0"
 
 SERVER = """\
@@ -98,14 +99,14 @@ class Vm:
         subprocess.run(["cp", "--sparse=always", IMAGE, disk], check=True)
         with self.console.open("wb") as log:
             self.process = namespace.popen(
-                "qemu-system-x86_64", "-machine", "q35,accel=kvm:tcg", "-cpu", "Nehalem", "-smp", 2, "-m", 1536, "-nographic",
+                "qemu-system-x86_64", "-machine", f"q35,accel={ACCEL}", "-cpu", "Nehalem", "-smp", 2, "-m", 1536, "-nographic",
                 "-nodefaults", "-serial", "stdio", "-no-reboot",
                 "-drive", f"file={disk},format=raw,if=virtio",
                 "-drive", f"file={directory}/seed.img,format=raw,if=virtio,readonly=on",
                 "-netdev", "tap,id=trunk,ifname=tap-lan,script=no,downscript=no",
-                "-device", "virtio-net-pci,netdev=trunk,addr=10,mac=02:00:00:00:0a:01",
+                "-device", "virtio-net-pci,romfile=,netdev=trunk,addr=10,mac=02:00:00:00:0a:01",
                 "-netdev", "tap,id=wan,ifname=tap-wan,script=no,downscript=no",
-                "-device", "virtio-net-pci,netdev=wan,addr=11,mac=02:00:00:00:0a:02",
+                "-device", "virtio-net-pci,romfile=,netdev=wan,addr=11,mac=02:00:00:00:0a:02",
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
     def said(self, text):
