@@ -7,6 +7,7 @@
 # runtime stage has files that are neither Debian's nor the package's, or when the program does not start in it as the user "causeway".
 # Packages: dpdk-build/install.sh package
 set -euo pipefail
+export LC_ALL=C
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 package="" list="$target/container.list"
@@ -31,12 +32,12 @@ cp dpdk-build/container.sh "$root/tmp/"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 unshare --mount --pid --fork sh -c 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" sh /tmp/container.sh' "$root"
 
-# Every file is of a package, or of those that installing packages leaves.
+# Every file is of a package, but what installing packages leaves in /etc, /var and /root. Debian's /bin and /lib are links to those in /usr.
 snapshot | sed 's|^\./|/|' >"$list"
-chroot "$root" sh -c 'cat /var/lib/dpkg/info/*.list' | LC_ALL=C sort -u >"$place/owned"
-strangers="$(chroot "$root" sh -c 'cd / && find . -xdev -type f -o -type l' | sed 's|^\.||' | LC_ALL=C sort \
-    | sed -E 's,^/usr/(bin|sbin|lib|lib64)/,/\1/,' | comm -23 - <(sed -E 's,^/usr/(bin|sbin|lib|lib64)/,/\1/,' "$place/owned" | LC_ALL=C sort -u) \
-    | grep -vE '^/(var|etc|proc|sys|dev|run|tmp|bin$|sbin$|lib|usr/share/info/dir|usr/share/mime|\.)' || true)"
+merged() { sed -E 's,^/usr/(bin|sbin|lib|lib64)/,/\1/,' | sort -u; }
+cat "$root"/var/lib/dpkg/info/*.list | merged >"$place/owned"
+(cd "$root" && find . -xdev -type f) | sed 's|^\.||' | merged >"$place/there"
+strangers="$(comm -13 "$place/owned" "$place/there" | grep -vE '^/(var|etc|proc|sys|dev|run|tmp|root)/|^/usr/share/info/dir$' || true)"
 if [ -n "$strangers" ]; then
     echo "of no package:" >&2
     echo "$strangers" >&2

@@ -67,7 +67,7 @@ TIMEOUT 10
 LABEL causeway
   LINUX vmlinuz
   INITRD initrd.img
-  APPEND root=UUID=$uuid ro quiet console=tty0 console=ttyS0,115200 net.ifnames=1
+  APPEND root=UUID=$uuid ro quiet systemd.show_status=true console=tty0 console=ttyS0,115200 net.ifnames=1
 END
 
 # The partitions as files, then the disk around them.
