@@ -8,6 +8,7 @@
 pub mod commands;
 mod console;
 mod editor;
+mod ends;
 pub mod filter;
 mod help;
 mod keys;
@@ -19,6 +20,7 @@ pub mod top;
 pub mod tree;
 pub mod words;
 
-pub use console::{Console, Event, Settings};
+pub use console::Console;
+pub use ends::{Event, Settings};
 pub use printable::printable;
 pub use reference::reference;
