@@ -40,6 +40,11 @@ fn all_of(path: &Path, config: Config) -> Result<(Config, Vec<String>), Failure>
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let config = load_confirmed(path)?;
     let log = logging::start(config.system.log);
+    if config.system.hardening {
+        confine::begin()?;
+        config.system.user.as_deref().map_or(Ok(()), confine::check_user)?;
+    }
+    let hardening = config.system.hardening.then(|| confinement(&config));
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // A second signal ends the process at once.
@@ -79,10 +84,11 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         clock,
         log,
     });
-    let ended = match appliance {
-        Ok(appliance) => appliance.run(&stop),
-        Err(error) => Err(error),
-    };
+    let ended = appliance.map_err(Failure::from).and_then(|appliance| {
+        // All is open now, and no table lets a packet in yet.
+        hardening.map_or(Ok(()), |hardening| confine::confine(&hardening))?;
+        Ok(appliance.run(&stop)?)
+    });
     let stopped = data_plane.stop();
     ended?;
     stopped
@@ -101,4 +107,10 @@ fn load_confirmed(path: &Path) -> Result<Config, Failure> {
     })?;
     eprintln!("the configuration of {} went back to the one before: {reason}", waits.who);
     Ok(Config::load(path)?)
+}
+
+/// What this configuration needs beside the usual.
+fn confinement(config: &Config) -> confine::Confinement {
+    let xdp = |port: &config::Port| matches!(&port.device, config::Device::Vdev(device) if device.starts_with("net_af_xdp"));
+    confine::Confinement { user: config.system.user.clone(), xdp: config.ports.iter().any(xdp) }
 }

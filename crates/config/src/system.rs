@@ -40,6 +40,10 @@ pub struct System {
     pub copy_dscp: bool,
     /// Whether records understand congestion signals as the packets in them do.
     pub ecn: bool,
+    /// Whether the appliance gives up, once it runs, what it does not need any more.
+    pub hardening: bool,
+    /// The user that it runs as from then on.
+    pub user: Option<String>,
 }
 
 /// What a worker does when there is nothing to do.
@@ -65,8 +69,12 @@ pub enum Aead {
 /// How the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// To the journal when systemd has started us, else for people.
+    Auto,
     /// For people.
     Text,
+    /// To the journal, with fields.
+    Journal,
     /// One JSON object a line.
     Json,
 }
@@ -101,13 +109,16 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
         },
     };
     let log = match table.string("log") {
-        None => LogFormat::Text,
+        None => LogFormat::Auto,
         Some(found) => match found.value.as_str() {
+            "auto" => LogFormat::Auto,
+            "journal" => LogFormat::Journal,
             "text" => LogFormat::Text,
             "json" => LogFormat::Json,
             other => {
-                table.fault(Some(found.at), "log", format!("{other:?} is neither \"text\" nor \"json\""));
-                LogFormat::Text
+                let text = format!("{other:?} is none of \"auto\", \"journal\", \"text\", \"json\"");
+                table.fault(Some(found.at), "log", text);
+                LogFormat::Auto
             }
         },
     };
@@ -129,6 +140,21 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
     if let Some(found) = dscp.as_ref().filter(|_| copy_dscp) {
         table.fault(Some(found.at), "dscp", "has no meaning with copy_dscp = true: drop one of them");
     }
+    let hardening = match table.string("hardening") {
+        None => true,
+        Some(found) => match found.value.as_str() {
+            "on" => true,
+            "off" => false,
+            other => {
+                table.fault(Some(found.at), "hardening", format!("{other:?} is neither \"on\" nor \"off\""));
+                true
+            }
+        },
+    };
+    let user = table.string("user");
+    if let Some(user) = user.as_ref().filter(|_| !hardening) {
+        table.fault(Some(user.at), "user", "has no effect with hardening = \"off\": drop one of them");
+    }
     let system = System {
         dscp: dscp.map_or(0, |found| found.value) as u8,
         copy_dscp,
@@ -146,6 +172,8 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
         mac_age: Duration::from_secs(number("mac_age_s", 10..=1_000_000, 300)),
         max_macs: number("max_macs", 16..=4 << 20, 65_536) as usize,
         path_mtu_raise: Duration::from_secs(number("path_mtu_raise_s", 1..=86_400, 600)),
+        hardening,
+        user: user.map(|found| found.value),
     };
     table.finish();
     system

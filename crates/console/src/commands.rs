@@ -155,6 +155,7 @@ fn show() -> Node {
         word("tech-support", "All of it, without secrets, for those who help")
             .asks(views::tech_support)
             .admin(),
+        word("privileges", "What the appliance's process may still do").asks(views::privileges),
     ])
 }
 

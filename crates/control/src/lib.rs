@@ -29,6 +29,7 @@ mod nexthop;
 mod operator;
 mod places;
 mod policy;
+mod privileges;
 pub mod random;
 mod reload;
 mod requests;

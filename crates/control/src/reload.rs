@@ -134,6 +134,8 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
         ("system.max_macs", a.max_macs != b.max_macs),
         ("system.path_mtu_raise_s", a.path_mtu_raise != b.path_mtu_raise),
         ("metrics.listen", old.metrics != new.metrics),
+        ("system.hardening", a.hardening != b.hardening),
+        ("system.user", a.user != b.user),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::gateways::GatewayPort;
 use crate::guard::Guard;
 use crate::layout::Layout;
+use crate::privileges;
 
 /// The state of a port's line, as its driver tells.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +51,7 @@ pub const COMMANDS: &[&str] = &[
     "loops",
     "counters",
     "drops [REASON]",
+    "privileges",
 ];
 
 /// The words of NSX's statistics.
@@ -61,6 +63,7 @@ impl Shown<'_> {
         match words {
             "service l2vpn" => Ok(self.service()),
             "ports" => Ok(self.ports()),
+            "privileges" => Ok(privileges::show(self.layout.config())),
             "segments" => Ok(self.segments()),
             "mac-table" => self.mac_table(&[]),
             "loops" => Ok(self.loops()),

@@ -6,10 +6,10 @@ use config::{Config, Mode, Role};
 use counters::DropReason;
 use nix::time::{ClockId, clock_gettime};
 use pipeline::tables::AttachmentState;
-use session::{Now, SiteStatus, State};
+use session::{Now, PathStatus, SiteStatus};
 use watch::notify::Notifier;
 use watch::progress::{Change, Progress};
-use watch::snapshot::{Port, Segment, Site, Worker};
+use watch::snapshot::{Path, Port, Segment, Site, Worker};
 use watch::{ServeError, Served, Snapshot};
 
 use crate::appliance::Appliance;
@@ -168,12 +168,13 @@ impl Shown<'_> {
             state: site.state.name(),
             since: site.up_since,
             peer: site.peer.map(|peer| peer.to_string()),
-            transport: (site.state == State::Up).then_some("udp"),
+            transport: site.transport.map(|carrier| if carrier.tcp { "tcp" } else { "udp" }),
             cipher: site.cipher.map(record::Cipher::name),
             round_trip: site.round_trip,
             path_mtu: site.path_mtu().map(u32::from),
+            paths: site.paths.iter().map(watched_path).collect(),
             last_heard: site.last_heard,
-            keys_since: None,
+            keys_since: site.keys_since,
             renewals: site.renewals,
             last_failure: site.last_failure.clone(),
             counters: self.counters.session(at),
@@ -231,5 +232,13 @@ impl Shown<'_> {
             counters: self.counters.port(at),
             missed: state.missed,
         }
+    }
+}
+
+fn watched_path(path: &PathStatus) -> Path {
+    Path {
+        state: path.state.name(),
+        round_trip: path.round_trip,
+        loss: path.loss.map(|percent| percent / 100.0),
     }
 }

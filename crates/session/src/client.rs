@@ -1,5 +1,6 @@
 //! The spoke's one session.
 
+mod reconnect;
 mod settings;
 mod tcp;
 mod uplinks;
@@ -32,10 +33,6 @@ const CONNECT_TIME: Duration = Duration::from_secs(120);
 
 /// Time from there to `opened`.
 const LOGIN_TIME: Duration = Duration::from_secs(10);
-
-/// Reconnecting waits this long at first, and doubles it (protocol 2.4).
-const BACKOFF_FIRST: Duration = Duration::from_millis(200);
-const BACKOFF_MOST: Duration = Duration::from_secs(10);
 
 /// What a client is made of.
 pub struct ClientParams {
@@ -89,6 +86,8 @@ pub struct Client {
     /// A connection by another uplink is wanted, since that of the present one is dead.
     moving: bool,
     failures: u32,
+    /// Until when the server may be restarting.
+    restarting: Now,
     renewals: u64,
     last_failure: Option<(Now, String)>,
     out: VecDeque<Output>,
@@ -147,6 +146,7 @@ impl Client {
             next_uplink: 0,
             moving: false,
             failures: 0,
+            restarting: Now::ZERO,
             renewals: 0,
             last_failure: None,
             out: VecDeque::new(),
@@ -305,6 +305,7 @@ impl Client {
             site: self.params.site.clone(),
             state,
             up_since: self.link.as_ref().map(|link| link.since),
+            keys_since: self.link.as_ref().map(|link| link.keys_since),
             peer: self.link.as_ref().and_then(Link::peer),
             cipher: self.cipher.filter(|_| self.link.is_some()),
             round_trip: self.link.as_ref().and_then(Link::round_trip),
@@ -370,6 +371,9 @@ impl Client {
             (Message::Bye { code, text }, Stage::Open) => {
                 self.close(id);
                 if code != farewell::REPLACED && self.current.is_none() {
+                    if code == farewell::SHUTDOWN {
+                        self.restarting = now + reconnect::RESTART_TIME;
+                    }
                     self.down(now, &format!("the server ended the session: {}", printable(&text)));
                 }
             }
@@ -524,7 +528,7 @@ impl Client {
         if logged_in && self.link.is_some() {
             // The session lives on while records arrive. A new connection renews it.
             self.out.push_back(Output::Log(Level::Warn, format!("lost the control connection: {reason}")));
-            self.connect_at = Some(now + self.jitter(BACKOFF_FIRST));
+            self.connect_at = Some(now + self.jitter(reconnect::FIRST));
             return;
         }
         self.out.push_back(Output::Log(Level::Warn, format!("cannot connect to the server: {reason}")));
@@ -542,21 +546,6 @@ impl Client {
         self.last_failure = Some((now, reason.into()));
         self.connect_at = None;
         self.retry(now);
-    }
-
-    fn retry(&mut self, now: Now) {
-        let wait = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MOST);
-        self.failures += 1;
-        let at = now + self.jitter(wait);
-        // The server may have asked for more patience.
-        self.connect_at = Some(self.connect_at.map_or(at, |asked| asked.max(at)));
-    }
-
-    /// `time` times a random factor from 0.5 to 1.
-    fn jitter(&mut self, time: Duration) -> Duration {
-        let mut raw = [0; 4];
-        self.random.fill(&mut raw);
-        time.mul_f64(0.5 + 0.5 * f64::from(u32::from_ne_bytes(raw)) / f64::from(u32::MAX))
     }
 
     fn say_bye(&mut self, code: u64, text: &str) {

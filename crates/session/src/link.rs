@@ -41,6 +41,8 @@ pub(crate) struct Link {
     /// Those of epochs before, and until when.
     retiring: Vec<(Vec<LaneId>, Now)>,
     pub(crate) since: Now,
+    /// When its present keys were agreed on.
+    pub(crate) keys_since: Now,
     heard: Now,
     paths: Vec<Path>,
     /// The path over the control connection, behind the others.
@@ -98,6 +100,7 @@ impl Link {
             rx,
             retiring: Vec::new(),
             since: now,
+            keys_since: now,
             heard: now,
             paths: (0..paths).map(path).collect(),
             tcp: tcp.then(|| TcpPath::new(now)),
@@ -110,6 +113,7 @@ impl Link {
     pub(crate) fn renew(&mut self, Shape { rx, paths, tcp }: Shape, tools: &mut Tools<'_>) {
         let old = std::mem::replace(&mut self.rx, rx);
         self.retiring.push((old, tools.now + OVERLAP));
+        self.keys_since = tools.now;
         if self.paths.len() != paths || self.tcp.is_some() != tcp {
             // Another peer, or the same with other uplinks.
             let path = |_| Path::new(Watch::of(paths, tcp), self.raise_after, tools.now);

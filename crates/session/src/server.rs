@@ -481,6 +481,7 @@ fn status(params: &SiteParams, site: &Site) -> SiteStatus {
         site: params.name.clone(),
         state,
         up_since: site.link.as_ref().map(|link| link.since),
+        keys_since: site.link.as_ref().map(|link| link.keys_since),
         peer: site.link.as_ref().and_then(Link::peer),
         cipher: site.cipher.filter(|_| site.link.is_some()),
         round_trip: site.link.as_ref().and_then(Link::round_trip),

@@ -45,6 +45,8 @@ pub struct SiteStatus {
     pub state: State,
     /// Since when it is up.
     pub up_since: Option<Now>,
+    /// When its present keys were agreed on by a handshake.
+    pub keys_since: Option<Now>,
     /// The peer's address on the data channel.
     pub peer: Option<SocketAddr>,
     /// The data cipher.

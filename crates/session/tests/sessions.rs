@@ -9,7 +9,7 @@ use std::time::Duration;
 use bridge::SessionIndex;
 use session::message::Message;
 use session::question::{Detail, Question};
-use session::{ConnId, SiteParams, State};
+use session::{ConnId, Dial, Output, SiteParams, State};
 use world::*;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -176,6 +176,34 @@ fn a_shutdown_is_known_at_once() {
     world.run(Duration::from_millis(100));
     assert_eq!(world.server.status()[0].state, State::Down);
     assert!(world.logged("shutting down"));
+}
+
+/// A server that says that it shuts down is tried often for a few seconds, then with patience.
+#[test]
+fn a_server_that_restarts_is_missed_for_a_moment() {
+    let mut world = World::new(13, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    let now = world.now;
+    world.server.shutdown(now);
+    world.run(Duration::from_millis(40));
+    let client = &mut world.spokes[oslo].client;
+    assert_ne!(client.status().state, State::Up);
+    let mut attempts = [0; 4];
+    for ms in 0..6000 {
+        let now = world.now + Duration::from_millis(ms);
+        if now >= client.deadline() {
+            client.handle_timeout(now);
+        }
+        while let Some(output) = client.poll_output() {
+            if let Output::Connect(Dial { conn, .. }) = output {
+                attempts[ms as usize / 1500] += 1;
+                client.closed(now, conn, "refused");
+            }
+        }
+    }
+    assert!(attempts[0] >= 14 && attempts[1] >= 12, "{attempts:?}");
+    assert!(attempts[2] + attempts[3] <= 8, "{attempts:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use counters::{Group, PortTotals, SessionTotals};
 
 use crate::process::{self, Process};
-use crate::snapshot::{Site, Snapshot};
+use crate::snapshot::{Path, Site, Snapshot};
 use crate::text::{Kind, Text};
 
 /// Writes all metrics, and those of this process.
@@ -132,6 +132,7 @@ fn sites(text: &mut Text, snapshot: &Snapshot) {
         "Fresh handshakes that renewed the session's keys.",
         &|site| Some(site.renewals as f64),
     );
+    paths(text, snapshot);
     let mut transport = text.family(
         "causeway_site_transport",
         Kind::Gauge,
@@ -141,6 +142,31 @@ fn sites(text: &mut Text, snapshot: &Snapshot) {
         for name in ["udp", "tcp"] {
             let now = u8::from(site.transport == Some(name));
             transport.sample(&[("site", &site.name), ("transport", name)], now);
+        }
+    }
+}
+
+fn paths(text: &mut Text, snapshot: &Snapshot) {
+    type Value = fn(&Path) -> Option<f64>;
+    let families: [(&str, &str, Value); 3] = [
+        ("causeway_site_path_up", "Whether the path of the session carries frames.", |path| {
+            Some(f64::from(u8::from(path.state == "up")))
+        }),
+        ("causeway_site_path_round_trip_seconds", "The smoothed round trip of the path.", |path| {
+            path.round_trip.map(|time| time.as_secs_f64())
+        }),
+        (
+            "causeway_site_path_loss_ratio",
+            "The share of the path's last echo requests that was lost.",
+            |path| path.loss,
+        ),
+    ];
+    for (name, help, value) in families {
+        let mut family = text.family(name, Kind::Gauge, help);
+        for site in &snapshot.sites {
+            for (at, path) in site.paths.iter().enumerate() {
+                family.sample_if(&[("site", &site.name), ("path", &at.to_string())], value(path));
+            }
         }
     }
 }

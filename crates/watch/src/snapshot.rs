@@ -56,6 +56,8 @@ pub struct Site {
     pub round_trip: Option<Duration>,
     /// Octets of the largest IP packet that gets through.
     pub path_mtu: Option<u32>,
+    /// Its paths, in the order of their numbers.
+    pub paths: Vec<Path>,
     /// When an authentic record arrived last.
     pub last_heard: Option<Duration>,
     /// When the present keys were agreed on.
@@ -66,6 +68,17 @@ pub struct Site {
     pub last_failure: Option<(Duration, String)>,
     /// What passed.
     pub counters: SessionTotals,
+}
+
+/// One of the parallel paths of a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Path {
+    /// `up`, `settling`, `down` or `unknown`.
+    pub state: &'static str,
+    /// The smoothed round trip.
+    pub round_trip: Option<Duration>,
+    /// The share of the last echo requests that was lost, 0 to 1.
+    pub loss: Option<f64>,
 }
 
 /// A stretched network.

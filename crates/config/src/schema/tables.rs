@@ -132,7 +132,12 @@ static SYSTEM: &[Key] = &[
         "/var/lib/causeway",
         "where the appliance keeps what it makes by itself: certificate, history",
     ),
-    key("log", Choice(&["text", "json"]), "text", "how the log looks"),
+    key(
+        "log",
+        Choice(&["auto", "journal", "text", "json"]),
+        "auto",
+        "where the log goes and how it looks; auto: the journal under systemd, else text",
+    ),
     key(
         "aead",
         Choice(&["auto", "ring", "ipsec-mb"]),
@@ -160,6 +165,13 @@ static SYSTEM: &[Key] = &[
         "whether records tell of congestion to packets that understand it (RFC 6040); to be set at both ends",
     ),
     key("max_macs", Number { min: 16, max: MAX_MACS }, "65536", "most MAC addresses"),
+    key(
+        "hardening",
+        Choice(&["on", "off"]),
+        "on",
+        "whether the appliance gives up, once it runs, what it does not need any more",
+    ),
+    key("user", Text("name"), "", "the user that it runs as from then on"),
 ];
 
 static PORTS: &[Key] = &[

@@ -32,6 +32,7 @@ pub const ALL: &[View] = &[
     workers,
     log,
     consoles,
+    privileges,
     version,
     progress,
 ];
@@ -374,6 +375,24 @@ pub fn consoles(answer: &Value) -> String {
             Column("CONNECTED", "connected_s"),
             Column("IDLE", "idle_s"),
             Column("LAST COMMAND", "last"),
+        ],
+    )
+}
+
+/// `show privileges`.
+pub fn privileges(answer: &Value) -> String {
+    let mut out = String::new();
+    for key in ["hardening", "uid", "gid", "dumpable", "core_dump_octets", "locked_octets"] {
+        let _ = writeln!(out, "{:<18} {}", label(key), text(&answer[key]));
+    }
+    out.push('\n');
+    out + &table(
+        &answer["threads"],
+        &[
+            Column("THREAD", "thread"),
+            Column("SYSTEM CALLS", "system_calls"),
+            Column("NO NEW PRIVILEGES", "no_new_privileges"),
+            Column("CAPABILITIES", "capabilities"),
         ],
     )
 }

@@ -1,0 +1,36 @@
+//! When a client that has lost its server tries again (protocol 2.4).
+
+use std::time::Duration;
+
+use super::Client;
+use crate::Now;
+
+/// Reconnecting waits this long at first, and doubles it.
+pub(super) const FIRST: Duration = Duration::from_millis(200);
+const MOST: Duration = Duration::from_secs(10);
+
+/// A server that said that it shuts down may be restarting: for so long it is tried again that often.
+pub(super) const RESTART_TIME: Duration = Duration::from_secs(3);
+const RESTART_STEP: Duration = Duration::from_millis(100);
+
+impl Client {
+    /// Sets the time of the next attempt.
+    pub(super) fn retry(&mut self, now: Now) {
+        let wait = if now < self.restarting {
+            RESTART_STEP
+        } else {
+            self.failures += 1;
+            FIRST.saturating_mul(1 << (self.failures - 1).min(10)).min(MOST)
+        };
+        let at = now + self.jitter(wait);
+        // The server may have asked for more patience.
+        self.connect_at = Some(self.connect_at.map_or(at, |asked| asked.max(at)));
+    }
+
+    /// `time` times a random factor from 0.5 to 1.
+    pub(super) fn jitter(&mut self, time: Duration) -> Duration {
+        let mut raw = [0; 4];
+        self.random.fill(&mut raw);
+        time.mul_f64(0.5 + 0.5 * f64::from(u32::from_ne_bytes(raw)) / f64::from(u32::MAX))
+    }
+}
