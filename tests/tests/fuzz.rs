@@ -187,7 +187,9 @@ fn configuration() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../appliance-config");
     let examples: Vec<Vec<u8>> = std::fs::read_dir(directory)
         .expect("a directory")
-        .map(|entry| std::fs::read(entry.expect("an entry").path()).expect("readable"))
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .map(|path| std::fs::read(path).expect("readable"))
         .collect();
     fuzz(&examples, |input| {
         let _ = config::Config::parse(Path::new("fuzz.toml"), &String::from_utf8_lossy(input));
