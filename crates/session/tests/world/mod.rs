@@ -2,15 +2,14 @@
 //! every step is decided by a seed.
 #![allow(dead_code, reason = "each file of tests uses a part of it")]
 
-use std::cell::RefCell;
+mod chance;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use bridge::SessionIndex;
 use record::{Cipher, LaneId, OVERHEAD, RxLane, TxLane};
-use ring::hmac;
 use session::message::Message;
 use session::question::{Answer, Question};
 use session::scram::Verifier;
@@ -19,40 +18,10 @@ use wire::tunnel::TunnelId;
 use wire::way::{MAX_PATHS, Way};
 use zeroize::Zeroizing;
 
+use chance::{Chance, Tls};
+
 pub const STEP: Duration = Duration::from_millis(10);
 pub const LATENCY: Duration = Duration::from_millis(20);
-
-/// A seeded generator that all share.
-#[derive(Clone)]
-pub struct Chance(Rc<RefCell<u64>>);
-
-impl Chance {
-    pub fn next(&self) -> u64 {
-        let mut state = self.0.borrow_mut();
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        *state
-    }
-}
-
-impl Random for Chance {
-    fn fill(&mut self, out: &mut [u8]) {
-        out.fill_with(|| (self.next() >> 20) as u8);
-    }
-}
-
-/// The exporter of a simulated TLS connection: the same on both ends.
-pub struct Tls(u64);
-
-impl Exporter for Tls {
-    fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), ExportFailed> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0.to_be_bytes());
-        let tag = hmac::sign(&key, &[label, &[0], context].concat());
-        out.copy_from_slice(&tag.as_ref()[..out.len()]);
-        Ok(())
-    }
-}
 
 /// The data plane of one end.
 #[derive(Default)]
@@ -153,7 +122,7 @@ impl World {
     }
 
     fn with(seed: u64, sites: &[&str], tcp: bool) -> Self {
-        let chance = Chance(Rc::new(RefCell::new(seed | 1)));
+        let chance = Chance::new(seed);
         let sites = sites.iter().map(|name| site(name));
         let params = ServerParams {
             engine: record::Engine::Ring,
