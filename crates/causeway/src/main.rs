@@ -79,7 +79,7 @@ enum Command {
         #[arg(long, default_value = SOCKET)]
         socket: PathBuf,
     },
-    /// Have the running appliance forget: counters, mac-table [filters], sessions [SITE], loops, duplicates [MAC].
+    /// Have the running appliance forget: counters, mac-table [filters], sessions [SITE], loops, duplicates [MAC], neighbours.
     Clear {
         /// What to forget.
         #[arg(required = true)]

@@ -76,13 +76,14 @@ impl Appliance {
                     _ => format!("{mac} may move again"),
                 }
             }
+            ["neighbours"] => format!("{} neighbours are forgotten", self.clear_neighbours()),
             ["counters"] => self.clear_counters(),
             ["mac-table", ref filters @ ..] => self.clear_macs(filters)?,
             ["sessions"] => self.clear_sessions(None)?,
             ["sessions", site] => self.clear_sessions(Some(site))?,
             _ => {
                 return Err(
-                    "there are: clear counters, mac-table [filters], sessions [SITE], loops, duplicates [MAC]".into()
+                    "there are: clear counters, mac-table [filters], sessions [SITE], loops, duplicates [MAC], neighbours".into()
                 );
             }
         };

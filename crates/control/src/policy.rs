@@ -8,7 +8,7 @@ use bridge::{
 };
 use pipeline::tables::SessionEntry;
 use wire::ethernet;
-use wire::mac::{MacAddr, MacBits};
+use wire::mac::MacAddr;
 
 use crate::guard::Guard;
 use crate::insight::Watch;
@@ -41,10 +41,10 @@ pub(crate) fn build(of: &Of<'_>) -> Policy {
         block_unknown: of.config.block_unknown,
         storm: storm(of),
         egress: egress(of),
-        neighbours: Neighbours::Unseen,
+        neighbours: if of.config.arp_suppression { Neighbours::Answered } else { Neighbours::Unseen },
         captured: of.watch.captures(of.index),
         own: of.watch.own(of.index),
-        asks_as: MacBits::default(),
+        asks_as: of.guard.mac().into(),
         reflections: of.guard.reflections(of.attachments),
     }
 }

@@ -14,8 +14,8 @@ const MOST: usize = 16_384;
 /// address go on for longer than that.
 const AT_ONCE: Duration = Duration::from_millis(400);
 
-/// The rest of the network hears of an address's moves at most so often.
-const TELL: Duration = Duration::from_secs(1);
+/// The rest of the network is told of an address's moves at most so often. What was left out then is told later.
+const TELL: Duration = Duration::from_millis(250);
 
 /// Moves to and fro within so long are no hosts that move.
 const QUICK: Duration = Duration::from_secs(2);
@@ -102,6 +102,8 @@ struct Address {
     counted: Duration,
     moves: u32,
     told: Option<Duration>,
+    /// A move that was not told.
+    owed: bool,
     quick_since: Duration,
     quick: u32,
     places: (Endpoint, Endpoint),
@@ -126,14 +128,14 @@ impl Moves {
         self.limits = limits;
     }
 
-    /// An address was seen at `to` that was at `from` before.
+    /// An address was seen at `to` that was at `from` before. `announced`: in a frame that goes to everybody.
     pub fn moved(
         &mut self,
         now: Duration,
-        segment: SegmentIndex,
-        mac: MacAddr,
+        (segment, mac): (SegmentIndex, MacAddr),
         from: Endpoint,
         to: Endpoint,
+        announced: bool,
     ) -> Moved {
         self.last.insert(segment, (now, mac));
         if self.addresses.len() >= MOST && !self.addresses.contains_key(&(segment, mac)) {
@@ -149,6 +151,7 @@ impl Moves {
             counted: now,
             moves: 0,
             told: None,
+            owed: false,
             quick_since: now,
             quick: 0,
             places: (to, from),
@@ -169,7 +172,8 @@ impl Moves {
                 flapping.push(mac);
             }
         }
-        let tell = address.told.is_none_or(|at| now >= at + TELL);
+        let tell = !announced && address.told.is_none_or(|at| now >= at + TELL);
+        address.owed = !announced && !tell;
         if tell {
             address.told = Some(now);
         }
@@ -182,9 +186,20 @@ impl Moves {
         }
         let pin = self.limits.moves > 0 && address.moves >= self.limits.moves && address.pinned.is_none();
         if pin {
+            address.owed = false;
             address.pinned = Some((now, now + self.limits.hold));
         }
-        Moved { pin, tell }
+        Moved { pin, tell: tell && address.pinned.is_none() }
+    }
+
+    /// Moves that were not told when they happened, with where the address is. To be called every second or so.
+    pub fn owed(&mut self) -> Vec<(SegmentIndex, MacAddr, Endpoint)> {
+        let owed = self.addresses.iter_mut().filter(|(_, address)| address.owed);
+        owed.map(|((segment, mac), address)| {
+            address.owed = false;
+            (*segment, *mac, address.places.0)
+        })
+        .collect()
     }
 
     /// A segment whose addresses flap, if there is one that has not just been told.
@@ -277,7 +292,7 @@ mod tests {
     fn pinned_at(moves: &mut Moves, start: Duration, every: Duration, count: u32) -> Option<u32> {
         (0..count).find(|n| {
             let (from, to) = if n % 2 == 0 { (LAN, SITE) } else { (SITE, LAN) };
-            moves.moved(start + every * *n, SEGMENT, mac(1), from, to).pin
+            moves.moved(start + every * *n, (SEGMENT, mac(1)), from, to, true).pin
         })
     }
 
@@ -309,11 +324,18 @@ mod tests {
     }
 
     #[test]
-    fn a_move_is_told_once_a_second() {
+    fn moves_are_told_now_or_a_little_later() {
         let mut moves = Moves::new(MoveLimits::default());
-        let mut tell = |at| moves.moved(Duration::from_millis(at), SEGMENT, mac(1), LAN, SITE).tell;
-        assert_eq!([0, 10, 900, 1000, 1500].map(&mut tell), [true, false, false, true, false]);
-        assert!(moves.moved(seconds(1), SEGMENT, mac(2), LAN, SITE).tell, "each by itself");
+        let mut tell = |at| moves.moved(Duration::from_millis(at), (SEGMENT, mac(1)), LAN, SITE, false).tell;
+        assert_eq!([0, 10, 249, 250, 300].map(&mut tell), [true, false, false, true, false]);
+        assert_eq!(moves.owed(), [(SEGMENT, mac(1), SITE)]);
+        assert_eq!(moves.owed(), []);
+        assert!(moves.moved(seconds(1), (SEGMENT, mac(2)), LAN, SITE, false).tell, "each by itself");
+        assert!(!moves.moved(seconds(1), (SEGMENT, mac(3)), LAN, SITE, true).tell, "all have heard it");
+        assert_eq!(moves.owed(), []);
+        moves.moved(seconds(1), (SEGMENT, mac(2)), SITE, LAN, false);
+        moves.moved(seconds(1), (SEGMENT, mac(2)), LAN, SITE, true);
+        assert_eq!(moves.owed(), [], "it has told itself meanwhile");
         assert_eq!(moves.last(seconds(2), SEGMENT), Some(mac(2)));
         assert_eq!(moves.last(seconds(9), SEGMENT), None);
     }
@@ -322,13 +344,13 @@ mod tests {
     fn many_addresses_to_and_fro_are_suspicious_and_a_migration_is_not() {
         let mut moves = Moves::new(MoveLimits::default());
         for n in 0..100 {
-            moves.moved(seconds(0), SEGMENT, mac(n), LAN, SITE);
+            moves.moved(seconds(0), (SEGMENT, mac(n)), LAN, SITE, true);
         }
         assert_eq!(moves.suspect(seconds(0)), None);
         for round in 0..4 {
             for n in 200..204 {
                 let (from, to) = if round % 2 == 0 { (LAN, SITE) } else { (SITE, LAN) };
-                moves.moved(Duration::from_millis(1000 + 100 * round), SEGMENT, mac(n), from, to);
+                moves.moved(Duration::from_millis(1000 + 100 * round), (SEGMENT, mac(n)), from, to, true);
             }
         }
         let suspect = moves.suspect(seconds(2)).expect("a loop");
@@ -340,10 +362,10 @@ mod tests {
     fn the_table_is_bounded_and_forgets() {
         let mut moves = Moves::new(MoveLimits::default());
         for n in 0..MOST as u16 + 5 {
-            moves.moved(seconds(0), SEGMENT, mac(n), LAN, SITE);
+            moves.moved(seconds(0), (SEGMENT, mac(n)), LAN, SITE, true);
         }
         assert_eq!((moves.addresses.len(), moves.refused()), (MOST, 5));
-        moves.moved(seconds(181), SEGMENT, mac(60_000), LAN, SITE);
+        moves.moved(seconds(181), (SEGMENT, mac(60_000)), LAN, SITE, true);
         assert_eq!((moves.addresses.len(), moves.refused()), (1, 5));
         pinned_at(&mut moves, seconds(200), seconds(1), 5);
         assert_eq!(moves.forget(|segment, _| segment == SEGMENT), [(SEGMENT, mac(1))]);

@@ -11,7 +11,7 @@ use wire::nd::{Message, NdPacket};
 
 use crate::frame::{Body, Meta};
 use crate::mss::{self, Clamped};
-use crate::notice::{Notice, Seen};
+use crate::notice::{MAX_NOTICE, Notice, Seen};
 use crate::{Engine, View};
 
 impl<P: BufPool> Engine<P> {
@@ -48,7 +48,9 @@ impl<P: BufPool> Engine<P> {
     fn held_back(&mut self, view: View<'_>, meta: &Meta, rest: &[u8]) -> bool {
         let Some(asks) = asks_everybody(meta, rest) else { return false };
         let held = policy(view, meta).is_some_and(|policy| {
-            policy.neighbours == Neighbours::Answered && (asks || meta.dst == policy.asks_as)
+            let wanted = asks || meta.dst == policy.asks_as;
+            // What the control thread would see only a part of, it could not pass on.
+            policy.neighbours == Neighbours::Answered && wanted && rest.len() <= MAX_NOTICE
         });
         // What cannot be told goes on as if nobody looked: suppression saves traffic, it is nothing to rely on.
         self.show(view, meta, rest, !held) && held
@@ -61,7 +63,7 @@ impl<P: BufPool> Engine<P> {
             from: meta.from.get(),
             dst: meta.dst.into(),
             src: meta.src.into(),
-            rest: rest.iter().copied().take(crate::notice::MAX_NOTICE).collect::<ArrayVec<_, _>>(),
+            rest: rest.iter().copied().take(MAX_NOTICE).collect::<ArrayVec<_, _>>(),
             forwarded,
         };
         let told = self.notices.try_send(Notice::Frame(seen)).is_ok();
@@ -90,7 +92,10 @@ fn asks_everybody(meta: &Meta, rest: &[u8]) -> Option<bool> {
     match found.ethertype {
         EtherType::ARP => {
             let arp = ArpPacket::parse(packet)?;
-            let asks = arp.operation.get() == ArpPacket::REQUEST && arp.sender() != arp.target();
+            // Announcements, and tests for duplicates (RFC 5227), concern everybody.
+            let asks = arp.operation.get() == ArpPacket::REQUEST
+                && arp.sender() != arp.target()
+                && !arp.sender().is_unspecified();
             Some(asks && meta.dst.is_multicast())
         }
         EtherType::IPV6 => {

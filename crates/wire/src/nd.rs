@@ -18,6 +18,9 @@ const SOURCE_ADDRESS: u8 = 1;
 /// Option: the target's link-layer address.
 const TARGET_ADDRESS: u8 = 2;
 
+/// The flag of an advertisement that says that the target is a router (RFC 4861 4.4).
+const ROUTER_FLAG: u8 = 0x80;
+
 /// A message of neighbour discovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -46,6 +49,8 @@ pub struct NdPacket {
     pub message: Message,
     /// The link-layer address that its option tells: the sender's in solicitations, the target's in an advertisement.
     pub mac: Option<MacAddr>,
+    /// In an advertisement: whether the target is a router. In a router advertisement: yes.
+    pub router: bool,
 }
 
 impl NdPacket {
@@ -68,8 +73,13 @@ impl NdPacket {
             136 => (Message::Advertisement { target: target()? }, TARGET_ADDRESS, TARGET_END),
             _ => return None,
         };
+        let router = match message {
+            Message::RouterAdvertisement => true,
+            Message::Advertisement { .. } => icmp.get(4).is_some_and(|flags| flags & ROUTER_FLAG != 0),
+            Message::RouterSolicitation | Message::Solicitation { .. } => false,
+        };
         let mac = option(icmp.get(options..).unwrap_or_default(), kind);
-        Some(Self { source: header.source(), message, mac })
+        Some(Self { source: header.source(), message, mac, router })
     }
 }
 

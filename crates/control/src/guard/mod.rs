@@ -1,6 +1,7 @@
 //! What watches over the segments: feeds news of the traffic to the state machines of crate `guard`, and does what they say.
 
 mod log;
+mod neighbours;
 mod show;
 
 use std::collections::{HashMap, HashSet};
@@ -10,7 +11,9 @@ use std::time::Duration;
 use bridge::{AttachmentIndex, Endpoint, Reflections, SegmentIndex, SessionIndex};
 use config::{Config, LoopGuardMode, Mode};
 use guard::probe::{Member, ProbeKey};
-use guard::{LoopGuard, LoopSettings, Mode as GuardMode, MoveLimits, Moves, Output, State, Watched};
+use guard::{
+    LoopGuard, LoopSettings, Mode as GuardMode, MoveLimits, Moves, Neighbours, Output, State, Watched,
+};
 use pipeline::command::Command;
 use pipeline::notice::{Notice, OwnFrame, Seen, Target};
 use pipeline::tables::AttachmentState;
@@ -33,6 +36,7 @@ const AT_ONCE: usize = 4096;
 pub(crate) struct Guard {
     loops: LoopGuard,
     moves: Moves,
+    neighbours: Neighbours,
     reflections: Arc<Reflections>,
     /// The source of our own frames.
     mac: MacAddr,
@@ -66,6 +70,7 @@ impl Guard {
         Self {
             loops: LoopGuard::new(Member::new(client, name, instance), ProbeKey::new(&key), settings(config)),
             moves: Moves::new(limits(config)),
+            neighbours: Neighbours::default(),
             reflections: Arc::default(),
             mac: MacAddr(mac),
             name: name.chars().take(16).collect(),
@@ -73,6 +78,11 @@ impl Guard {
             unsettled: Vec::new(),
             second_due: Now::ZERO,
         }
+    }
+
+    /// The source of our own frames.
+    pub(crate) fn mac(&self) -> MacAddr {
+        self.mac
     }
 
     /// Whether frames pass an attachment.
@@ -142,7 +152,7 @@ impl Appliance {
                     let Seen { segment, from, rest, .. } = seen;
                     self.guard.loops.heard(now, segment, from, &rest);
                 }
-                Notice::Frame(_) => {}
+                Notice::Frame(seen) => self.neighbour(now, seen),
                 Notice::Moved { segment, mac, from, to, announced } => {
                     self.moved(now, (segment, mac), from, to, announced);
                 }
@@ -176,6 +186,10 @@ impl Appliance {
                 self.parts.fdb.pin(segment, mac, false);
                 self.released(segment, mac);
             }
+            for (segment, mac, at) in self.guard.moves.owed() {
+                self.announce(segment, mac, at);
+            }
+            self.ask_silent(now);
             if let Some(suspect) = self.guard.moves.suspect(now) {
                 self.suspected(&suspect);
             }
@@ -206,19 +220,23 @@ impl Appliance {
         to: Endpoint,
         announced: bool,
     ) {
-        let verdict = self.guard.moves.moved(now, segment, mac, from, to);
+        self.guard.neighbours.moved(segment, mac, to);
+        let verdict = self.guard.moves.moved(now, (segment, mac), from, to, announced);
         if verdict.pin {
             self.parts.fdb.pin(segment, mac, true);
             self.pinned(segment, mac, from, to);
-        } else if verdict.tell && !announced {
-            // Others would go on sending to where it was, until it says something to everybody.
-            let rest = reverse_arp(mac);
-            let dst = MacAddr::BROADCAST;
-            self.send_frame(OwnFrame { segment, to: Target::From(to), dst, src: mac, rest });
+        } else if verdict.tell {
+            self.announce(segment, mac, to);
         }
     }
 
-    fn send_frame(&mut self, frame: OwnFrame) {
+    /// Tells everybody where an address is. Others would go on sending to where it was, until it says something to everybody.
+    fn announce(&mut self, segment: SegmentIndex, mac: MacAddr, at: Endpoint) {
+        let (dst, rest) = (MacAddr::BROADCAST, reverse_arp(mac));
+        self.send_frame(OwnFrame { segment, to: Target::From(at), dst, src: mac, rest });
+    }
+
+    pub(super) fn send_frame(&mut self, frame: OwnFrame) {
         self.command(0, Command::SendFrame(Box::new(frame)));
     }
 
