@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use bridge::{
-    AttachmentIndex, EgressFilter, Endpoint, Fdb, Policy, RemoteIndex, Segment, SegmentIndex, Segments,
-    SessionIndex, StormControl, StormLimits,
+    AttachmentIndex, EgressFilter, Endpoint, Fdb, Neighbours, Policy, RemoteIndex, Segment, SegmentIndex,
+    Segments, SessionIndex, StormControl, StormLimits,
 };
 use counters::{CoreCounters, DropReason};
 use crossbeam::channel::{Receiver, bounded};
@@ -65,12 +65,17 @@ pub(crate) enum Feature {
     Storm,
     /// The egress filter, for an address that nobody here asks for.
     Egress,
+    /// ARP and ND suppression: every frame is looked at, none of these is held.
+    Suppress,
+    /// A trunk that gives back what it gets: what leaves by it is noted, what comes in is looked up.
+    Reflect,
     /// All of these.
     All,
 }
 
 impl Feature {
-    pub(crate) const ALL: [Self; 5] = [Self::Off, Self::Clamp, Self::Storm, Self::Egress, Self::All];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Off, Self::Clamp, Self::Storm, Self::Egress, Self::Suppress, Self::Reflect, Self::All];
 
     pub(crate) fn name(self) -> String {
         format!("{self:?}").to_lowercase()
@@ -86,6 +91,8 @@ impl Feature {
             clamp: if has(Self::Clamp) { 1400 } else { 0 },
             storm: has(Self::Storm).then(|| Arc::new(StormControl::new(limits, sides()))),
             egress: has(Self::Egress).then_some(filter),
+            neighbours: if has(Self::Suppress) { Neighbours::Answered } else { Neighbours::Unseen },
+            reflections: has(Self::Reflect).then(Arc::default),
             ..Policy::default()
         }
     }
