@@ -138,6 +138,7 @@ fn show() -> Node {
         .asks(views::drops)]),
         word("alarms", "What the background watch found").asks(any),
         word("loops", "What the loop guard found").asks(views::loops),
+        word("neighbours", "IP addresses that are answered for").asks(views::neighbours),
         word("workers", "Load of the workers").asks(views::workers),
         word("certificate", "The certificates in use").asks(views::certificates),
         word("consoles", "Open consoles").asks(views::consoles),
@@ -180,6 +181,7 @@ fn clear() -> Node {
                 .asks(done)
                 .with(mac_filters(false)),
             word("sessions", "End sessions, which log in anew").asks(done).then([site_name().asks(done)]),
+            word("neighbours", "Forget the IP addresses that are answered for").asks(done),
             word("loops", "Listen for loops anew").asks(done),
             word("duplicates", "Let addresses that are used in several places move again")
                 .asks(done)

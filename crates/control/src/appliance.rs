@@ -459,7 +459,7 @@ impl Appliance {
     }
 
     fn changed(&mut self, session: SessionIndex) {
-        self.dirty = true;
+        (self.dirty, self.guard.stale) = (true, true);
         match self.sessions.view(session) {
             Some(view) => {
                 for way in view.paths.iter().filter_map(|path| path.way) {
@@ -545,8 +545,10 @@ impl Appliance {
     /// Publishes new tables. The old ones are kept until no worker holds them, so that they are freed here.
     pub(crate) fn publish(&mut self) {
         self.generation += 1;
-        let (now, views) = (self.now(), self.views());
-        self.guard.arrange(now, &self.layout, &views);
+        if std::mem::take(&mut self.guard.stale) {
+            let (now, views) = (self.now(), self.views());
+            self.guard.arrange(now, &self.layout, &views);
+        }
         let tables = Arc::new(self.source(&self.parts.tables.load()).build(self.generation));
         self.graveyard.push(self.parts.tables.swap(tables));
         self.graveyard.retain(|old| Arc::strong_count(old) > 1);

@@ -93,7 +93,7 @@ impl Appliance {
             fdb.limit(Part::Session(index), site.max_macs);
         }
         self.know_remotes();
-        self.dirty = true;
+        (self.dirty, self.guard.stale) = (true, true);
     }
 
     /// Adds the VTEPs and groups of the configuration to the remotes. None is taken away: its number may stand in the FDB, and

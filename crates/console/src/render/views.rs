@@ -28,6 +28,7 @@ pub const ALL: &[View] = &[
     tech_support,
     explained,
     loops,
+    neighbours,
     certificates,
     workers,
     log,
@@ -337,6 +338,23 @@ pub fn loops(answer: &Value) -> String {
     let count = |key: &str| text(&answer[key]);
     let (forward, listen, blocked) = (count("forwarding"), count("listening"), count("blocked"));
     let _ = writeln!(out, "\n{forward} attachments forward, {listen} listen, {blocked} are blocked");
+    out
+}
+
+/// `show neighbours`.
+pub fn neighbours(answer: &Value) -> String {
+    let mut out = table(
+        &answer["entries"],
+        &[
+            Column("SEGMENT", "segment"),
+            Column("ADDRESS", "address"),
+            Column("MAC ADDR", "mac"),
+            Column("WHERE", "where"),
+            Column("AGE", "age_s"),
+        ],
+    );
+    let [answered, passed_on] = ["answered", "passed_on"].map(|key| text(&answer[key]));
+    let _ = writeln!(out, "{answered} questions answered, {passed_on} passed on");
     out
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Guard {
     /// Segments whose addresses are to be forgotten, and when.
     unsettled: Vec<(Now, SegmentIndex)>,
     second_due: Now,
+    /// Whether configuration or sessions have changed since it was arranged.
+    pub(crate) stale: bool,
 }
 
 impl Guard {
@@ -77,6 +79,7 @@ impl Guard {
             moved: HashMap::new(),
             unsettled: Vec::new(),
             second_due: Now::ZERO,
+            stale: true,
         }
     }
 

@@ -12,7 +12,7 @@
 mod attachment;
 mod relay;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use bridge::{AttachmentIndex, Endpoint, SegmentIndex, SessionIndex};
@@ -128,7 +128,7 @@ impl LoopGuard {
         }
     }
 
-    /// Says what there is to guard from now on, and which sessions each segment has. What is new listens first. `wary`: so does a
+    /// Says what there is to guard from now on, and which sessions each segment has, in the order of their numbers. What is new listens first. `wary`: so does a
     /// segment that was in no session before, as one end of a tunnel should.
     pub fn arrange(
         &mut self,
@@ -168,13 +168,17 @@ impl LoopGuard {
         }
         self.joined.retain(|(a, b), _| self.attachments.contains_key(a) && self.attachments.contains_key(b));
         let before = std::mem::replace(&mut self.sessions, sessions);
-        let of = |sessions: &HashMap<SegmentIndex, Vec<SessionIndex>>, segment| {
-            sessions.get(&segment).cloned().unwrap_or_default()
-        };
+        let newly_joined: HashSet<SegmentIndex> = self
+            .sessions
+            .iter()
+            .filter(|(segment, sessions)| {
+                let old = before.get(*segment).map_or(&[][..], Vec::as_slice);
+                old != sessions.as_slice() && sessions.iter().any(|at| old.binary_search(at).is_err())
+            })
+            .map(|(segment, _)| *segment)
+            .collect();
         for (at, guarded) in &mut self.attachments {
-            let segment = guarded.watched.segment;
-            let old = of(&before, segment);
-            if of(&self.sessions, segment).iter().all(|session| old.contains(session)) {
+            if !newly_joined.contains(&guarded.watched.segment) {
                 continue;
             }
             // Another way for frames to go round: look for it at once.
