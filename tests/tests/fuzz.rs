@@ -96,6 +96,34 @@ fn frames() {
 }
 
 #[test]
+fn guards() {
+    use bridge::{AttachmentIndex, Endpoint, SegmentIndex};
+    use guard::probe::{Member, Probe, ProbeKey};
+    use guard::{Frame, LoopGuard, LoopSettings, Mode, Neighbours, Watched};
+    let member = |n| Member::new(n > 0, "paris", [n; 7]);
+    let key = |n| ProbeKey::new(&[n; 32]);
+    let mut probe = Probe::new(&key(1), member(1), 10, 0, 5_000_000);
+    probe.passed = vec![member(0); 3];
+    probe.place = "oslo trunk0 VLAN 10".into();
+    let arp = [&[8, 6, 0, 1, 8, 0, 6, 4, 0, 2][..], &[2, 0, 0, 0, 0, 1, 10, 0, 0, 1], &[0; 10]].concat();
+    let (segment, at) = (SegmentIndex(0), AttachmentIndex(0));
+    let mut loops = LoopGuard::new(member(1), key(1), LoopSettings::default());
+    let watched = Watched { at, segment, tunnel: 10, mode: Mode::Block, label: String::new() };
+    loops.arrange(Duration::ZERO, LoopSettings::default(), vec![watched], [(segment, vec![])].into(), true);
+    let mut neighbours = Neighbours::default();
+    let mut now = Duration::from_secs(5);
+    fuzz(&[probe.to_bytes(), arp], |input| {
+        now += Duration::from_millis(1);
+        loops.heard(now, segment, Endpoint::Attachment(at), input);
+        loops.handle_timeout(now);
+        while loops.poll_output().is_some() {}
+        let src = wire::mac::MacAddr([2, 0, 0, 0, 0, 1]);
+        let frame = Frame { segment, from: Endpoint::Attachment(at), src, rest: input, held: true };
+        neighbours.take(now, Duration::from_secs(300), frame, |_| None);
+    });
+}
+
+#[test]
 fn records() {
     use record::{Cipher, Engine as AeadEngine, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
     const SUITE: Suite = Suite { cipher: Cipher::Aes128Gcm, engine: AeadEngine::Ring };
