@@ -83,11 +83,6 @@ impl Guard {
         }
     }
 
-    /// The source of our own frames.
-    pub(crate) fn mac(&self) -> MacAddr {
-        self.mac
-    }
-
     /// Whether frames pass an attachment.
     pub(crate) fn state(&self, at: AttachmentIndex) -> AttachmentState {
         match self.loops.state(at) {
