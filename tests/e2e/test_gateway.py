@@ -9,7 +9,7 @@ from scapy.all import (ARP, IP, TCP, Dot1Q, Ether, ICMPv6ND_NA, ICMPv6ND_NS, ICM
                        Raw)
 
 from lab import Lab
-from tools import Capture, inject, ping_times, pinging
+from tools import Capture, inject, ping_times, pinging, seconds_until_ping
 
 GATEWAY, GATEWAY6 = "10.10.0.254", "fd10::fe"
 GATEWAY_CONFIG = f"""
@@ -63,8 +63,8 @@ def interfaces(host):
 
 
 def neighbour(host, address):
-    """The MAC address that a host has for another, after it has asked."""
-    ping_times(host, address, count=1)
+    """The MAC address that a host has for another, after it has asked. Just after a start the loop guard may still listen."""
+    seconds_until_ping(host, address, timeout=5)
     found = re.search(r"lladdr (\S+)", host.run("ip", "neigh", "show", address))
     return found and found.group(1)
 
