@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import tarfile
 import time
 
 import pexpect
@@ -91,6 +92,55 @@ def test_a_terminal_on_the_unix_socket(lab):
     assert "incomplete" in run(child, "show") and "unknown" in run(child, "shwo ports")
     child.send("exit\r")
     child.expect(pexpect.EOF)
+
+
+def test_top_draws_what_crosses_and_ends_by_a_key(lab):
+    child = terminal(lab, lab.binary, "top", "--socket", lab.a.socket)
+    with pinging(lab["a10"], "10.10.0.2", 0.05):
+        child.expect("1 of 1 sites up")
+        child.expect(r"branch +up .* [1-9][\d.]* k?bit/s")
+    child.send("q")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
+
+
+def test_tech_support_is_one_archive_without_secrets(lab, tmp_path):
+    archive = tmp_path / "support.tar"
+    sh(lab.binary, "tech-support", "-w", archive, "--socket", lab.a.socket)
+    with tarfile.open(archive) as opened:
+        files = {member.name: opened.extractfile(member).read().decode() for member in opened.getmembers()}
+    assert {"causeway/configuration.txt", "causeway/counters.json", "causeway/sessions.json"} <= files.keys()
+    config = lab.a.config.read_text()
+    secrets = re.findall(r'(?:verifier|password_hash) = "(.*)"', config)
+    assert len(secrets) == 3 and not [name for name, text in files.items() for secret in secrets if secret in text]
+    assert "branch" in files["causeway/configuration.txt"]
+
+
+def test_a_console_beyond_the_machine_wants_tls_and_shows_its_certificate():
+    """Without TLS the configuration is refused; with it the client pins the certificate, and another fingerprint is told."""
+    with Lab() as lab:
+        password = sh(lab.binary, "passwd", "--console", input=PASSWORDS["ann"] + "\n").strip()
+        config = lab.a.config.read_text()
+        listen = f'\n[console]\nlisten = "192.0.2.1:{PORT}"\n'
+        lab.a.config.write_text(config + listen)
+        with pytest.raises(Exception, match="tls"):
+            sh(lab.binary, "check", "-c", lab.a.config)
+        lab.a.config.write_text(
+            f'{config}{listen}tls = true\ncertificate = "server.crt"\nkey = "server.key"\n'
+            f'[[console.user]]\nname = "ann"\nrole = "admin"\npassword_hash = "{password}"\n')
+        lab.start()
+        where = ("console", "--connect", f"192.0.2.1:{PORT}", "--tls", "--fingerprint")
+        child = terminal(lab, lab.binary, *where, lab.certificate())
+        child.expect("Login: ")
+        child.send("ann\r")
+        child.expect("Password: ")
+        child.send(f"{PASSWORDS['ann']}\r")
+        child.expect(PROMPT)
+        assert "branch" in run(child, "show service l2vpn")
+        child.close()
+        with pytest.raises(Exception, match="fingerprint"):
+            lab["a"].run(lab.binary, *where, "0" * 64, input="")
 
 
 def test_long_answers_come_in_pages(lab):
