@@ -35,7 +35,9 @@ pub fn table(rows: &Value, columns: &[Column<'_>]) -> String {
 fn cell(row: &Value, column: &Column<'_>) -> String {
     let found = find(row, column.1);
     match found.as_f64() {
-        Some(seconds) if column.1.ends_with("_s") && !column.1.ends_with("_per_s") => super::duration(seconds),
+        Some(seconds) if column.1.ends_with("_s") && !column.1.ends_with("_per_s") => {
+            super::duration(seconds)
+        }
         _ => text(found),
     }
 }
