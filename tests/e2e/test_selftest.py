@@ -75,7 +75,7 @@ def test_disabled_at_one_end(lab):
 def test_not_in_the_sites_list(lab):
     with changed(lab.a, ('segments = ["servers", "voice"]', 'segments = ["servers"]')):
         assert codes(segment_test(lab.b, "voice"), "error") == {"not_allowed_there"}
-        assert codes(segment_test(lab.a, "voice"), "info") == {"not_allowed_here"}
+        assert "not_allowed_here" in codes(segment_test(lab.a, "voice"), "info"), "beside frames dropped since"
 
 
 def test_mtus_that_do_not_fit(lab):
