@@ -37,15 +37,8 @@ SERVER_ADDRESS = {"ipv4": "192.0.2.1", "ipv6": "fd00::1"}
 STRANGER_ADDRESS = {"ipv4": "192.0.2.254", "ipv6": "fd00::fe"}
 LISTEN = {"ipv4": "0.0.0.0:443", "ipv6": "[::]:443"}
 
-SERVER_CONFIG = """\
-mode = "server"
-
-[system]
-workers = {workers}
-idle = "adaptive"
-socket = "{socket}"
-state = "{socket}.state"
-
+# Ports and segments of site A.
+SITE_A = """\
 [[port]]
 name = "trunk0"
 role = "trunk"
@@ -69,7 +62,18 @@ tunnel_id = 11
 [[segment.attachment]]
 port = "trunk0"
 vlan = 11
+"""
 
+SERVER_CONFIG = """\
+mode = "server"
+
+[system]
+workers = {workers}
+idle = "adaptive"
+socket = "{socket}"
+state = "{socket}.state"
+
+""" + SITE_A + """
 [server]
 listen = "{listen}"
 data_port = 443

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lab import Lab
+from lab import SITE_A, Lab
 from netns import CommandFailed, sh
 from tools import ping_times, pinging
 
@@ -20,30 +20,7 @@ workers = [0]
 socket = "{socket}"
 state = "{state}"
 
-[[port]]
-name = "trunk0"
-role = "trunk"
-device = "kernel:lan0"
-
-[[port]]
-name = "wan"
-role = "uplink"
-device = "kernel:eth0"
-
-[[segment]]
-name = "servers"
-tunnel_id = 10
-[[segment.attachment]]
-port = "trunk0"
-vlan = 10
-
-[[segment]]
-name = "voice"
-tunnel_id = 11
-[[segment.attachment]]
-port = "trunk0"
-vlan = 11
-
+""" + SITE_A + """
 [server]
 {server}
 """

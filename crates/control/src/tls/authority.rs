@@ -6,17 +6,15 @@ use std::sync::Arc;
 
 use pki::{CrlFacts, PemError, read_certificates, read_crls};
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{CertificateError, DistinguishedName, Error, OtherError, RootCertStore};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
 use super::material::Material;
+use super::signature::handshake_signatures;
 
 /// Who may vouch for the other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +75,11 @@ impl Loaded<'_> {
         if !self.crls.is_empty() {
             checks.push(self.built(builder().only_check_end_entity_revocation().build())?);
         }
-        Ok(Arc::new(ServerVerifier { checks, authorities: self.certificates.clone() }))
+        Ok(Arc::new(ServerVerifier {
+            checks,
+            authorities: self.certificates.clone(),
+            provider: Arc::clone(self.provider),
+        }))
     }
 
     /// Verifies clients, if they show a certificate.
@@ -91,7 +93,11 @@ impl Loaded<'_> {
         if !self.crls.is_empty() {
             checks.push(self.built(builder().only_check_end_entity_revocation().build())?);
         }
-        Ok(Arc::new(ClientVerifier { checks, authorities: self.certificates.clone() }))
+        Ok(Arc::new(ClientVerifier {
+            checks,
+            authorities: self.certificates.clone(),
+            provider: Arc::clone(self.provider),
+        }))
     }
 
     fn built<T, E: fmt::Display>(&self, built: Result<T, E>) -> Result<T, PemError> {
@@ -114,6 +120,7 @@ fn no_crl(reason: &str) -> String {
 pub(super) struct ServerVerifier {
     checks: Vec<Arc<WebPkiServerVerifier>>,
     authorities: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
 }
 
 impl ServerCertVerifier for ServerVerifier {
@@ -133,27 +140,7 @@ impl ServerCertVerifier for ServerVerifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.checks[0].verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.checks[0].verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.checks[0].supported_verify_schemes()
-    }
+    handshake_signatures!();
 }
 
 /// Each of the checks has to pass, if the client shows a certificate. Which site needs one is said at its login.
@@ -161,6 +148,7 @@ impl ServerCertVerifier for ServerVerifier {
 pub(super) struct ClientVerifier {
     checks: Vec<Arc<dyn ClientCertVerifier>>,
     authorities: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -186,27 +174,7 @@ impl ClientCertVerifier for ClientVerifier {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.checks[0].verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.checks[0].verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.checks[0].supported_verify_schemes()
-    }
+    handshake_signatures!();
 }
 
 /// Says which issuer is missing, where rustls says only that one is.

@@ -12,6 +12,7 @@ mod material;
 mod own;
 mod reason;
 mod server;
+mod signature;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
