@@ -90,12 +90,20 @@ def test_a_large_answer_comes_whole_while_the_session_carries_traffic(shared):
     assert service(shared, "127.0.0.1:8443")["passed_on"] >= 3
 
 
+def test_a_client_that_takes_its_time_gets_all(shared):
+    """Longer than `idle_s` nothing moves here: the kernel's buffers are full, and are emptied piece by piece."""
+    slow = FETCH.replace("data = ", "import time; time.sleep(4); data = ")
+    assert "sleep" in slow
+    done = client(shared, "python3", "-c", slow, "192.0.2.1", "www.lab", "/big")
+    assert done.stdout.decode().split() == ["10240000", DIGEST], done.stderr.decode()
+
+
 FETCH = """
 import hashlib, socket, ssl, sys
 context = ssl.create_default_context(); context.check_hostname = False; context.verify_mode = ssl.CERT_NONE
 with context.wrap_socket(socket.create_connection((sys.argv[1], 443)), server_hostname=sys.argv[2]) as s:
     s.sendall(f"GET {sys.argv[3]} HTTP/1.0\\r\\n\\r\\n".encode())
-    data = b""
+    data = bytearray()
     while True:
         try: more = s.recv(1 << 16)
         except ssl.SSLError: break

@@ -97,7 +97,10 @@ mod tests {
             };
             let lopsided = (0..1000).filter(|at| spread(32768 + 31 * at) < paths as usize).count();
             // By chance 24 flows leave one of four paths empty 4 times in 1000.
-            assert!(lopsided < 15, "{lopsided} of 1000 times leave one of {paths} paths empty, ports {step} apart");
+            assert!(
+                lopsided < 15,
+                "{lopsided} of 1000 times leave one of {paths} paths empty, ports {step} apart"
+            );
         }
     }
 

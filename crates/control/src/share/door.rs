@@ -252,9 +252,8 @@ impl<F: FnMut(TcpStream, SocketAddr)> Door<F> {
         self.waiting.retain(|_, waiting| now < waiting.since + PATIENCE);
         let services = &self.services;
         let late = |relay: &Relay| {
-            let idle =
-                services.iter().find(|service| relay.place.is_of(service)).map(|service| service.share.idle);
-            now >= relay.active + if relay.connected { idle.unwrap_or(PATIENCE) } else { PATIENCE }
+            let service = services.iter().find(|service| relay.connected && relay.place.is_of(service));
+            relay.late(service.map_or(PATIENCE, |service| service.share.idle), now)
         };
         let ended: Vec<usize> =
             self.relays.iter().filter(|(_, relay)| late(relay)).map(|(number, _)| *number).collect();

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
@@ -13,6 +13,9 @@ const BUFFER: usize = 16 * 1024;
 
 /// Reads and writes of one direction at a time, so that one busy connection does not delay the others.
 const STEPS: usize = 32;
+
+/// Time that a side has at least to take what waits for it.
+const SLOW: Duration = Duration::from_secs(60);
 
 /// A connection that is passed on.
 pub(super) struct Relay {
@@ -61,6 +64,13 @@ impl Relay {
     ) -> Self {
         let (up, down) = (Way::new(first), Way::new(&[]));
         Self { client, service, up, down, connected: false, active: now, place }
+    }
+
+    /// Whether it has to end by now: no octet passed for `idle`. A side that does not take what waits for it has longer. The kernel
+    /// has megabytes for it, which a slow client takes without a word to us, and a client that stands still must not stay for ever.
+    pub(super) fn late(&self, idle: Duration, now: Instant) -> bool {
+        let waits = self.connected && (self.up.waits() || self.down.waits());
+        now >= self.active + if waits { idle.max(SLOW) } else { idle }
     }
 
     /// Moves what can be moved.
@@ -115,10 +125,15 @@ impl Way {
         Self { buffer, start: 0, end: first.len(), ended: false, told: false }
     }
 
+    /// Whether octets wait for the side that takes them.
+    fn waits(&self) -> bool {
+        self.start < self.end
+    }
+
     fn drive(&mut self, from: &mut impl Side, to: &mut impl Side) -> io::Result<Moved> {
         let mut moved = false;
         for _ in 0..STEPS {
-            let step = if self.start < self.end {
+            let step = if self.waits() {
                 to.write(&self.buffer[self.start..self.end]).map(|count| self.start += count)
             } else if !self.ended {
                 from.read(&mut self.buffer).map(|count| {
