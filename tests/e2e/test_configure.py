@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import subprocess
 import threading
 import time
 
@@ -10,7 +11,7 @@ import pytest
 
 from lab import Lab
 from netns import sh
-from tools import ping_times, pinging
+from tools import ping_times, pinging, wait_for_listener
 
 
 class Console:
@@ -118,6 +119,29 @@ def test_a_bad_commit_changes_nothing(lab):
     one.do("discard")
     assert lab.a.config.read_text() == before and segments(lab) == was
     assert not list(lab.a.config.parent.glob(".*"))
+
+
+def test_a_reload_that_the_system_refuses_changes_nothing(lab):
+    """The configuration is good, but somebody else has the console's port: what could be done before that is not done either."""
+    before = lab.a.config.read_text()
+    hash = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlz$5Y2YN4wJVMGYGFDPLTR5vPXRfJYQ7bYkpUWb7HHrNmE"
+    other = lab["a"].popen("/usr/bin/python3", "-m", "http.server", "7777", "--bind", "127.0.0.1",
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_listener(lab["a"], 7777, timeout=30)
+        lab.a.config.write_text(
+            before + f'\n[console]\nlisten = "127.0.0.1:7777"\n[[console.user]]\nname = "ann"\nrole = "admin"\n'
+            f'password_hash = "{hash}"\n[[server.share]]\nsni = "www.lab"\nto = "127.0.0.1:8443"\n')
+        assert "cannot listen on TCP 127.0.0.1:7777" in Console(lab.a).ask("reload")["error"]
+        assert lab.a.show("service", "l2vpn")["shared_port"] == []
+        # Who comes now is still accepted.
+        lab.b.stop()
+        lab.b.start()
+        lab.wait_up(30)
+    finally:
+        other.kill()
+        other.wait()
+        lab.a.config.write_text(before)
 
 
 def test_a_full_disk_loses_nothing_and_says_so(lab):

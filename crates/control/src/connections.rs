@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Mode, Share};
+use config::{Mode, Servers, Share};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -16,7 +16,7 @@ use session::{Batch, ConnId, Dial, ExportFailed, Exporter, Now};
 use crate::certificates::{Watch, client_tls, server_tls};
 use crate::dial::{Dialed, Dialer};
 use crate::share::SharedPort;
-use crate::tls::{Fingerprint, Material, PemError, ServerTls, TlsConn, TlsEvent};
+use crate::tls::{ClientTls, Fingerprint, Material, PemError, ServerTls, TlsConn, TlsEvent};
 
 const LISTENER: Token = Token(usize::MAX);
 const WOKEN: Token = Token(usize::MAX - 1);
@@ -74,8 +74,13 @@ enum Port {
     Own(TcpListener),
     /// Others have their share of it.
     Shared(SharedPort),
-    /// Being handed over, which failed.
-    Lost,
+}
+
+/// Settings of a changed configuration that have passed their checks, with what the system gave for them.
+pub(crate) enum Prepared {
+    /// TLS, who has a share of the port, and the thread that shares it, if it is new.
+    Server(ServerTls, Vec<Share>, Option<SharedPort>),
+    Client(Servers, ClientTls),
 }
 
 struct Entry {
@@ -115,7 +120,8 @@ impl Connections {
                     .map_err(|error| SetupError::Listen(server.listen, error))?;
                 poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
                 let mut port = Port::Own(listener);
-                port.share(&server.shares, poll.registry(), &waker)?;
+                let shared = port.prepare(&server.shares, &waker)?;
+                port.share(&server.shares, shared, poll.registry());
                 Side::Server { port, tls }
             }
             Mode::Client(client) => {
@@ -136,24 +142,35 @@ impl Connections {
         })
     }
 
-    /// Reads certificates and keys anew, for the connections that begin from now on. Nothing changes on an error.
+    /// Reads certificates and keys anew, and gets from the system what a changed configuration needs. Nothing changes yet.
     ///
     /// # Errors
     /// As [`Connections::new`].
-    pub(crate) fn reload(&mut self, mode: &Mode) -> Result<(), SetupError> {
-        match (&mut self.side, mode) {
-            (Side::Server { port, tls }, Mode::Server(server)) => {
-                *tls = server_tls(server)?;
-                port.share(&server.shares, self.poll.registry(), &self.waker)?;
+    pub(crate) fn prepare(&self, mode: &Mode) -> Result<Prepared, SetupError> {
+        Ok(match mode {
+            Mode::Server(server) => {
+                let shared = match &self.side {
+                    Side::Server { port, .. } => port.prepare(&server.shares, &self.waker)?,
+                    Side::Client(_) => None,
+                };
+                Prepared::Server(server_tls(server)?, server.shares.clone(), shared)
             }
-            (Side::Client(dialer), Mode::Client(client)) => {
-                dialer.change(client.servers.clone(), client_tls(client)?);
+            Mode::Client(client) => Prepared::Client(client.servers.clone(), client_tls(client)?),
+        })
+    }
+
+    /// Puts what was prepared in force, for the connections that begin from now on.
+    pub(crate) fn apply(&mut self, prepared: Prepared) {
+        match (&mut self.side, prepared) {
+            (Side::Server { port, tls }, Prepared::Server(new, shares, shared)) => {
+                *tls = new;
+                port.share(&shares, shared, self.poll.registry());
             }
+            (Side::Client(dialer), Prepared::Client(servers, tls)) => dialer.change(servers, tls),
             // The mode of a running appliance does not change.
             _ => {}
         }
         self.watch.read_anew();
-        Ok(())
     }
 
     /// The services that share a server's port, for `causeway show`.
@@ -411,18 +428,30 @@ impl Connections {
 }
 
 impl Port {
+    /// The thread that is to share the port as `shares` say, if it is needed and not there yet. It does nothing before
+    /// [`Port::share`].
+    fn prepare(&self, shares: &[Share], waker: &Arc<Waker>) -> io::Result<Option<SharedPort>> {
+        match self {
+            Self::Own(listener) if !shares.is_empty() => {
+                SharedPort::prepare(listener, Arc::clone(waker)).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Shares the port as `shares` say. Once it is shared it stays so, even if nobody has a share of it any more: a listener that
     /// moves back could lose connections.
-    fn share(&mut self, shares: &[Share], registry: &Registry, waker: &Arc<Waker>) -> io::Result<()> {
+    fn share(&mut self, shares: &[Share], prepared: Option<SharedPort>, registry: &Registry) {
+        if let (Self::Own(listener), Some(shared)) = (&mut *self, prepared) {
+            // The thread listens on the same socket: at worst we are woken for nothing.
+            if let Err(error) = registry.deregister(listener) {
+                tracing::warn!(%error, "cannot leave the port to the thread that shares it");
+            }
+            *self = Self::Shared(shared);
+        }
         if let Self::Shared(port) = self {
             port.change(shares);
-        } else if !shares.is_empty() {
-            if let Self::Own(mut listener) = std::mem::replace(self, Self::Lost) {
-                registry.deregister(&mut listener)?;
-                *self = Self::Shared(SharedPort::start(listener, shares, Arc::clone(waker))?);
-            }
         }
-        Ok(())
     }
 
     fn accept(&self) -> Option<(TcpStream, SocketAddr)> {
@@ -437,7 +466,6 @@ impl Port {
                 }
             },
             Self::Shared(port) => port.accept(),
-            Self::Lost => None,
         }
     }
 }

@@ -44,13 +44,16 @@ impl Appliance {
         }
         let now = self.now();
         let sites = self.sessions.prepare(&config).map_err(|error| error.to_string())?;
-        self.connections.reload(&config.mode).map_err(|error| error.to_string())?;
-        self.consoles.change(&config.console, self.connections.registry())?;
+        // Everything that can fail comes before the first thing that changes.
+        let connections = self.connections.prepare(&config.mode).map_err(|error| error.to_string())?;
+        let consoles = self.consoles.prepare(&config.console, self.connections.registry())?;
         let old = self.layout.config().clone();
         let changes = self.layout.arrange(config, now).map_err(|_| {
             "there are too many segments, attachments or sites; if you have just removed some, try again in a few seconds"
                 .to_owned()
         })?;
+        self.connections.apply(connections);
+        self.consoles.apply(consoles);
         self.sessions.apply(now, &old, &self.layout, sites, &changes);
         self.operator.configured();
         self.adopt();

@@ -63,6 +63,14 @@ pub(crate) struct NewConsole {
     pub(crate) typed: Vec<u8>,
 }
 
+/// A changed configuration that has passed its checks, with what the system gave for it.
+pub(crate) struct Prepared {
+    config: config::Console,
+    tls: Option<ConsoleTls>,
+    /// Where to listen, if that is another address.
+    listener: Option<TcpListener>,
+}
+
 impl Consoles {
     /// Tokens of consoles; the first is the listener's.
     const TOKENS: Range<usize> = 2 << 48..3 << 48;
@@ -83,31 +91,39 @@ impl Consoles {
             next: 0,
             refused: 0,
         };
-        consoles.change(config, registry)?;
+        let prepared = consoles.prepare(config, registry)?;
+        consoles.apply(prepared);
         Ok(consoles)
     }
 
-    /// Takes a changed configuration. Nothing changes on an error. Consoles go on, but those of users who are gone or have another role or
-    /// password.
+    /// Reads the files of a changed configuration, and listens where it says. Nothing changes yet.
     ///
     /// # Errors
     /// As [`Consoles::new`].
-    pub(crate) fn change(&mut self, config: &config::Console, registry: &Registry) -> Result<(), String> {
+    pub(crate) fn prepare(&self, config: &config::Console, registry: &Registry) -> Result<Prepared, String> {
         let tls = match &config.tls {
             Some((certificate, key)) => {
                 Some(ConsoleTls::from_files(certificate, key).map_err(|error| error.to_string())?)
             }
             None => None,
         };
+        let listener = match config.listen {
+            Some(address) if self.config.listen != Some(address) => Some(listen(address, registry)?),
+            _ => None,
+        };
+        Ok(Prepared { config: config.clone(), tls, listener })
+    }
+
+    /// Puts what was prepared in force. Consoles go on, but those of users who are gone or have another role or password.
+    pub(crate) fn apply(&mut self, Prepared { config, tls, listener }: Prepared) {
         if config.listen != self.config.listen {
-            let listener = config.listen.map(|address| listen(address, registry)).transpose()?;
             self.listener = listener;
             if let Some(address) = config.listen {
                 tracing::info!(%address, tls = tls.is_some(), "consoles are served");
             }
         }
         self.tls = tls;
-        let old = std::mem::replace(&mut self.config, config.clone());
+        let old = std::mem::replace(&mut self.config, config);
         for session in self.sessions.values_mut().filter(|session| session.from.is_some()) {
             let user = session.who.as_ref().map(|who| who.user.clone());
             let of = |users: &[User]| users.iter().find(|known| Some(&known.name) == user.as_ref()).cloned();
@@ -115,7 +131,6 @@ impl Consoles {
                 session.end("your user was changed");
             }
         }
-        Ok(())
     }
 
     /// Takes over a connection of the Unix socket.

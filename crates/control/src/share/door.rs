@@ -82,8 +82,12 @@ impl<F: FnMut(TcpStream, SocketAddr)> Door<F> {
         })
     }
 
-    /// Runs until it is told to stop.
+    /// Waits for the first services, then runs until it is told to stop.
     pub(super) fn run(mut self) {
+        match self.changes.recv() {
+            Ok(services) => self.services = services,
+            Err(_) => return,
+        }
         let mut events = Events::with_capacity(256);
         let (mut ticked, mut more) = (Instant::now(), true);
         while !self.stop.load(Ordering::Relaxed) {

@@ -10,6 +10,7 @@ mod route;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -37,9 +38,11 @@ pub(crate) struct SharedPort {
 }
 
 impl SharedPort {
-    /// Takes the listener over. `wakes` is woken when there is a connection of ours.
-    pub(crate) fn start(listener: TcpListener, shares: &[Share], wakes: Arc<Waker>) -> io::Result<Self> {
+    /// Starts a thread that will accept the connections of `listener`, from the first [`SharedPort::change`] on. Until then the
+    /// listener is whose it was, and if this is dropped, it stays so. `wakes` is woken when there is a connection of ours.
+    pub(crate) fn prepare(listener: &TcpListener, wakes: Arc<Waker>) -> io::Result<Self> {
         allow_many_files();
+        let listener = TcpListener::from_std(listener.as_fd().try_clone_to_owned()?.into());
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), door::WAKER)?);
         let (tell, ours) = bounded(WAITING);
@@ -55,9 +58,7 @@ impl SharedPort {
             }
         })?;
         let thread = Builder::new().name("shared-port".into()).spawn(move || door.run())?;
-        let mut port = Self { ours, changes, waker, stop, thread: Some(thread), shares: Vec::new() };
-        port.change(shares);
-        Ok(port)
+        Ok(Self { ours, changes, waker, stop, thread: Some(thread), shares: Vec::new() })
     }
 
     /// Passes connections on as `shares` say, from now on. Those that are passed on already stay, unless their service is gone.
@@ -90,6 +91,8 @@ impl SharedPort {
 impl Drop for SharedPort {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // It may wait for the first change.
+        let _ = self.changes.send(Vec::new());
         let _ = self.waker.wake();
         if let Some(thread) = self.thread.take() {
             // A panic of it has been told on stderr.
@@ -104,5 +107,56 @@ fn allow_many_files() {
         .and_then(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard), hard));
     if let Err(error) = raised {
         tracing::debug!(%error, "cannot raise the limit of open files");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Accepts a connection that is on its way.
+    fn accepted<T>(accept: impl Fn() -> Option<T>) -> bool {
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until {
+            if accept().is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    #[test]
+    fn a_listener_changes_hands_when_it_is_told_to_and_not_before() {
+        let poll = Poll::new().expect("a queue");
+        let waker = Arc::new(Waker::new(poll.registry(), mio::Token(0)).expect("a waker"));
+        let listener = TcpListener::bind("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+        let at = listener.local_addr().expect("an address");
+        let connect = || std::net::TcpStream::connect(at).expect("connected");
+        let own = || match listener.accept() {
+            Ok(accepted) => Some(accepted),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                None
+            }
+        };
+        // Something else of a change fails.
+        let unused = SharedPort::prepare(&listener, Arc::clone(&waker)).expect("a thread");
+        let first = connect();
+        drop(unused);
+        assert!(accepted(own), "the port is still open, and nobody else has taken from it");
+        let second = connect();
+        assert!(accepted(own));
+
+        let mut shared = SharedPort::prepare(&listener, waker).expect("a thread");
+        shared.change(&[]);
+        // No TLS, so that it is ours.
+        let mut third = connect();
+        io::Write::write_all(&mut third, b"GET /").expect("sent");
+        assert!(accepted(|| shared.accept()));
+        drop((first, second));
     }
 }
