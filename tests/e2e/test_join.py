@@ -105,6 +105,11 @@ def test_a_site_is_added_and_joins_with_nothing_else(lab):
     assert password.stat().st_mode & 0o777 == 0o600
     assert password.read_text().strip() not in lab.b.config.read_text()
     assert "--force" in lab.join(token, ok=False)
+    # What an appliance may be running with outlives choices that are no good.
+    was = password.read_text(), lab.b.config.read_text()
+    assert "no good configuration" in lab.join(token, "--force", "--segment", "servers=111", ok=False)
+    assert (password.read_text(), lab.b.config.read_text()) == was
+    assert not list(lab.directory.glob(".*password"))
     lab.join(token, "--force")
 
     lab.b.start()

@@ -2,17 +2,22 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use config::{Config, write_atomic};
+use config::{Config, PreparedFile, write_atomic};
 use pki::fingerprint_text;
 use pki::token::{Token, TokenSegment};
+use zeroize::Zeroizing;
 
 use crate::{DEFAULT_CONFIG, Failure};
 
 /// The MTUs that a port can have.
 const PORT_MTU: std::ops::RangeInclusive<u16> = 1280..=9600;
+
+/// A segment's MTU where the file says none and its ports carry it.
+const DEFAULT_MTU: u16 = 1500;
 
 #[derive(Args)]
 pub(crate) struct Join {
@@ -63,29 +68,22 @@ impl Join {
             None => only_other(&uplink)?,
         };
         let secret = self.config.with_file_name(format!("{}.password", file_name(&token.site)));
-        let text = self.text(&token, &trunk, &uplink, &secret)?;
         if let Some(directory) = self.config.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             fs::create_dir_all(directory)
                 .map_err(|error| Failure(format!("cannot make {}: {error}", directory.display())))?;
         }
-        let write = |path: &Path, text: &str, mode: u32| {
-            write_atomic(path, text.as_bytes(), mode)
-                .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))
-        };
-        // A mode that a file of the same name had is not what protects this one.
-        match fs::remove_file(&secret) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Failure(format!("cannot replace {}: {error}", secret.display())));
-            }
-            _ => {}
-        }
-        write(&secret, &format!("{}\n", *token.password), 0o600)?;
-        if let Err(errors) = Config::parse(&self.config, &text) {
-            // The password is of no use without the configuration.
-            let _ = fs::remove_file(&secret);
-            return Err(Failure(format!("these choices give no good configuration:\n{errors}")));
-        }
-        write(&self.config, &text, 0o600)?;
+        let text = |secret: &Path| self.text(&token, &trunk, &uplink, secret);
+        let password = format!("{}\n", *token.password);
+        // What an appliance may be running with stays until all is known to be good.
+        let trial = Trial(self.config.with_file_name(format!(
+            ".{}.{}.password",
+            file_name(&token.site),
+            std::process::id()
+        )));
+        write(&trial.0, &password)?;
+        Config::parse(&self.config, &text(&trial.0)?)
+            .map_err(|errors| Failure(format!("these choices give no good configuration:\n{errors}")))?;
+        replace(&secret, &password, &self.config, &text(&secret)?)?;
         println!("wrote {} and {}", self.config.display(), secret.display());
         for segment in &token.segments {
             println!(
@@ -94,6 +92,13 @@ impl Join {
                 segment.tunnel_id,
                 self.place(segment)?
             );
+            if segment.mtu > mtu(&trunk) {
+                println!(
+                    "  its MTU is {} at the server, which does not fit {trunk} with {}: raise that, and set mtu of port and segment",
+                    segment.mtu,
+                    mtu(&trunk)
+                );
+            }
         }
         if token.segments.is_empty() {
             println!("the token names no segments: add them to the file");
@@ -124,9 +129,10 @@ impl Join {
         for segment in &token.segments {
             let _ = write!(
                 out,
-                "\n[[segment]]\nname = {}\ntunnel_id = {}\n[[segment.attachment]]\nport = \"trunk0\"\n{}\n",
+                "\n[[segment]]\nname = {}\ntunnel_id = {}\n{}[[segment.attachment]]\nport = \"trunk0\"\n{}\n",
                 q(&segment.name),
                 segment.tunnel_id,
+                segment_mtu(segment.mtu, mtu(trunk)),
                 match self.place(segment)?.strip_prefix("VLAN ") {
                     Some(vlan) => format!("vlan = {vlan}"),
                     None => "untagged = true".into(),
@@ -162,6 +168,52 @@ impl Join {
         }
         Ok(format!("VLAN {}", segment.vlan.unwrap_or(segment.tunnel_id)))
     }
+}
+
+/// A password on trial, which goes away again.
+struct Trial(PathBuf);
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn unwritten(path: &Path) -> impl Fn(std::io::Error) -> Failure {
+    let path = path.display().to_string();
+    move |error| Failure(format!("cannot write {path}: {error}"))
+}
+
+/// Writes a secret. A mode that a file of the same name had is not what protects this one.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(unwritten(path)(error)),
+        _ => {}
+    }
+    write_atomic(path, text.as_bytes(), 0o600).map_err(unwritten(path))
+}
+
+/// Puts password and configuration in the place of those that were there: both, or on an error none.
+fn replace(secret: &Path, password: &str, config: &Path, text: &str) -> Result<(), Failure> {
+    let before = match fs::read_to_string(secret) {
+        Ok(before) => Some(Zeroizing::new(before)),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(Failure(format!("cannot replace {}: {error}", secret.display()))),
+    };
+    let prepared = PreparedFile::new(config, text.as_bytes(), 0o600).map_err(unwritten(config))?;
+    let written = write(secret, password).and_then(|()| prepared.commit().map_err(unwritten(config)));
+    written.inspect_err(|_| {
+        // The password is of no use without the configuration.
+        let _ = match &before {
+            Some(before) => write(secret, before).is_ok(),
+            None => fs::remove_file(secret).is_ok(),
+        };
+    })
+}
+
+/// A segment's MTU as it stands in the file: what the server has, unless that is the usual one or the trunk does not carry it.
+fn segment_mtu(mtu: u16, trunk: u16) -> String {
+    if mtu == DEFAULT_MTU.min(trunk) || mtu > trunk { String::new() } else { format!("mtu = {mtu}\n") }
 }
 
 fn host_port(host: &str, port: u16) -> String {
@@ -214,6 +266,34 @@ fn only_other(uplink: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_mtu_is_the_servers_where_it_fits() {
+        assert_eq!(segment_mtu(1500, 1500), "");
+        assert_eq!(segment_mtu(1400, 1500), "mtu = 1400\n");
+        assert_eq!(segment_mtu(9000, 9000), "mtu = 9000\n");
+        assert_eq!(segment_mtu(1500, 9000), "");
+        assert_eq!(segment_mtu(1500, 1400), "", "told, and left to the operator");
+    }
+
+    #[test]
+    fn password_and_configuration_are_replaced_together_or_not_at_all() {
+        let directory = std::env::temp_dir().join(format!("causeway-join-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let (secret, config) = (directory.join("a.password"), directory.join("a.toml"));
+        let read = |path: &Path| fs::read_to_string(path).expect("readable");
+        replace(&secret, "one", &config, "first").expect("written");
+        replace(&secret, "two", &config, "second").expect("written");
+        assert_eq!((read(&secret), read(&config)), ("two".into(), "second".into()));
+        // A directory is in the configuration's place.
+        let taken = directory.join("taken.toml");
+        fs::create_dir_all(taken.join("in the way")).expect("a directory");
+        assert!(replace(&secret, "three", &taken, "third").is_err());
+        assert_eq!(read(&secret), "two", "what an appliance may be running with");
+        assert!(replace(&directory.join("b.password"), "three", &taken, "third").is_err());
+        assert!(!directory.join("b.password").exists());
+        fs::remove_dir_all(&directory).expect("removed");
+    }
 
     #[test]
     fn names_cannot_leave_their_place() {

@@ -138,6 +138,7 @@ enum Command {
 }
 
 /// A failure that has been put into words for the operator.
+#[derive(Debug)]
 struct Failure(String);
 
 impl<E: std::error::Error> From<E> for Failure {
