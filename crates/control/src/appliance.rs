@@ -340,8 +340,7 @@ impl Appliance {
             Happened::Accepted(from) => {
                 let Sessions::Server(server) = &mut self.sessions else { return };
                 if !server.accepted(now, conn, from) {
-                    tracing::warn!(%from, "too many connections that have not logged in: refused one");
-                    self.connections.drop_now(conn);
+                    self.connections.refuse(now, conn, from);
                 }
             }
             Happened::Connected(server, fingerprint) => {
@@ -454,6 +453,7 @@ impl Appliance {
                 Output::Answered(session, answer) => self.answered(session, answer),
                 Output::Log(Level::Info, text) => tracing::info!("{text}"),
                 Output::Log(Level::Warn, text) => tracing::warn!("{text}"),
+                Output::Stranger(text) => self.connections.not_logged_in(self.now(), &text),
             }
         }
     }
@@ -576,6 +576,7 @@ impl Appliance {
             sites: self.sessions.status(),
             ports: (self.parts.port_states)(),
             shares: self.connections.shares(),
+            refused: self.connections.refused(),
             now: self.now(),
             clock: self.parts.clock,
         }

@@ -16,6 +16,7 @@ use session::{Batch, ConnId, Dial, ExportFailed, Exporter, Now};
 use crate::certificates::{Watch, client_tls, server_tls};
 use crate::dial::{Dialed, Dialer};
 use crate::share::SharedPort;
+use crate::strangers::{Reason, Strangers};
 use crate::tls::{ClientTls, Fingerprint, Material, PemError, ServerTls, TlsConn, TlsEvent};
 
 const LISTENER: Token = Token(usize::MAX);
@@ -61,6 +62,7 @@ pub(crate) struct Connections {
     /// Events of those who share the queue.
     others: Vec<Event>,
     watch: Watch,
+    strangers: Strangers,
 }
 
 enum Side {
@@ -113,6 +115,7 @@ impl Connections {
     pub(crate) fn new(mode: &Mode) -> Result<Self, SetupError> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WOKEN)?);
+        let strangers = Strangers::default();
         let side = match mode {
             Mode::Server(server) => {
                 let tls = server_tls(server)?;
@@ -120,7 +123,7 @@ impl Connections {
                     .map_err(|error| SetupError::Listen(server.listen, error))?;
                 poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
                 let mut port = Port::Own(listener);
-                let shared = port.prepare(&server.shares, &waker)?;
+                let shared = port.prepare(&server.shares, &waker, &strangers)?;
                 port.share(&server.shares, shared, poll.registry());
                 Side::Server { port, tls }
             }
@@ -139,6 +142,7 @@ impl Connections {
             batches: Vec::new(),
             others: Vec::new(),
             watch: Watch::default(),
+            strangers,
         })
     }
 
@@ -150,7 +154,9 @@ impl Connections {
         Ok(match mode {
             Mode::Server(server) => {
                 let shared = match &self.side {
-                    Side::Server { port, .. } => port.prepare(&server.shares, &self.waker)?,
+                    Side::Server { port, .. } => {
+                        port.prepare(&server.shares, &self.waker, &self.strangers)?
+                    }
                     Side::Client(_) => None,
                 };
                 Prepared::Server(server_tls(server)?, server.shares.clone(), shared)
@@ -190,6 +196,14 @@ impl Connections {
         port.services().map(service).collect()
     }
 
+    /// Connections to a server's port that came to nothing, by why.
+    pub(crate) fn refused(&self) -> Vec<(&'static str, u64)> {
+        match self.side {
+            Side::Server { .. } => self.strangers.refused.read(),
+            Side::Client(_) => Vec::new(),
+        }
+    }
+
     /// What `show certificate` shows.
     pub(crate) fn certificates(&self) -> serde_json::Value {
         self.watch.json(self.material())
@@ -223,7 +237,7 @@ impl Connections {
             _ => {}
         }
         // The listener is edge-triggered: what is not accepted now is looked for in each round.
-        self.accept();
+        self.accept(now());
         for id in std::mem::take(&mut self.busy) {
             self.drive(id, now());
         }
@@ -330,6 +344,18 @@ impl Connections {
         self.ended(id);
     }
 
+    /// Drops a connection that there is no room for.
+    pub(crate) fn refuse(&mut self, now: Now, id: ConnId, from: SocketAddr) {
+        let text = format!("too many connections that have not logged in: refused one from {from}");
+        self.strangers.note(now, Reason::HalfOpen, &text);
+        self.drop_now(id);
+    }
+
+    /// A connection has ended before anybody logged in on it.
+    pub(crate) fn not_logged_in(&mut self, now: Now, text: &str) {
+        self.strangers.note(now, Reason::Login, text);
+    }
+
     /// Drops a connection at once.
     pub(crate) fn drop_now(&mut self, id: ConnId) {
         self.conns.remove(&id);
@@ -360,10 +386,17 @@ impl Connections {
         ConnExporter(self.conns.get(&id).map(|entry| &entry.tls))
     }
 
-    fn accept(&mut self) {
+    fn accept(&mut self, now: Now) {
         let Side::Server { port, tls } = &self.side else { return };
         for _ in 0..ACCEPTS_PER_ROUND {
-            let Some((stream, peer)) = port.accept() else { return };
+            let (stream, peer) = match port.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    let text = format!("cannot accept a connection: {error}");
+                    return self.strangers.note(now, Reason::Accept, &text);
+                }
+            };
             let id = ConnId(self.next);
             self.next += 1;
             let mut conn = TlsConn::server(stream, tls);
@@ -372,6 +405,8 @@ impl Connections {
                 self.conns
                     .insert(id, Entry { tls: conn, server: None, batch: Batch::default(), closing: None });
                 self.happened.push((id, Happened::Accepted(peer)));
+            } else {
+                self.strangers.refused.count(Reason::Accept);
             }
         }
     }
@@ -430,10 +465,16 @@ impl Connections {
 impl Port {
     /// The thread that is to share the port as `shares` say, if it is needed and not there yet. It does nothing before
     /// [`Port::share`].
-    fn prepare(&self, shares: &[Share], waker: &Arc<Waker>) -> io::Result<Option<SharedPort>> {
+    fn prepare(
+        &self,
+        shares: &[Share],
+        waker: &Arc<Waker>,
+        strangers: &Strangers,
+    ) -> io::Result<Option<SharedPort>> {
         match self {
             Self::Own(listener) if !shares.is_empty() => {
-                SharedPort::prepare(listener, Arc::clone(waker)).map(Some)
+                let refused = Arc::clone(&strangers.refused);
+                SharedPort::prepare(listener, Arc::clone(waker), refused).map(Some)
             }
             _ => Ok(None),
         }
@@ -454,18 +495,10 @@ impl Port {
         }
     }
 
-    fn accept(&self) -> Option<(TcpStream, SocketAddr)> {
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         match self {
-            Self::Own(listener) => match listener.accept() {
-                Ok(accepted) => Some(accepted),
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        tracing::warn!(%error, "cannot accept a connection");
-                    }
-                    None
-                }
-            },
-            Self::Shared(port) => port.accept(),
+            Self::Own(listener) => listener.accept(),
+            Self::Shared(port) => port.accept().ok_or_else(|| io::ErrorKind::WouldBlock.into()),
         }
     }
 }

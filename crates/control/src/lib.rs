@@ -37,6 +37,7 @@ mod sessions;
 mod share;
 mod show;
 mod snapshot;
+mod strangers;
 pub mod tls;
 mod watched;
 

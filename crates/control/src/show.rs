@@ -37,6 +37,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) ports: Vec<PortState>,
     /// The services that share a server's TCP port.
     pub(crate) shares: Vec<Value>,
+    /// Connections to a server's TCP port that came to nothing, by why.
+    pub(crate) refused: Vec<(&'static str, u64)>,
     pub(crate) now: Now,
     pub(crate) clock: Clock,
 }
@@ -87,7 +89,13 @@ impl Shown<'_> {
             .into_iter()
             .filter_map(|index| Some(self.site(usize::from(index.0), self.sites.get(usize::from(index.0))?)))
             .collect();
-        json!({ "mode": mode, "uptime_s": self.now.as_secs(), "sites": sites, "shared_port": self.shares })
+        json!({
+            "mode": mode,
+            "uptime_s": self.now.as_secs(),
+            "sites": sites,
+            "shared_port": self.shares,
+            "refused": fields(&self.refused),
+        })
     }
 
     fn site(&self, at: usize, site: &SiteStatus) -> Value {

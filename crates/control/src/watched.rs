@@ -158,6 +158,7 @@ impl Shown<'_> {
                 .collect(),
             drops: DropReason::ALL.iter().map(|reason| (*reason, self.counters.drops(*reason))).collect(),
             macs: (self.fdb.len(), self.fdb.max_entries()),
+            refused: self.refused.clone(),
             ..Snapshot::default()
         }
     }

@@ -11,6 +11,7 @@ mod epoch;
 mod framing;
 mod link;
 pub mod message;
+mod network;
 pub mod question;
 pub mod scram;
 mod server;
@@ -28,6 +29,7 @@ use question::{Answer, Question};
 pub use client::{Client, ClientParams};
 pub use link::PeerBlock;
 pub use message::{Batch, MAX_RECORD, Records, SegmentList};
+pub use network::network;
 pub use server::{Server, ServerParams, SiteParams};
 pub use status::{Carrier, PathState, PathStatus, PathView, SessionView, SiteStatus, State};
 pub use uplinks::{Uplink, Uplinks};
@@ -117,6 +119,9 @@ pub enum Output {
     Answered(SessionIndex, Answer),
     /// For the log.
     Log(Level, String),
+    /// Server: a connection has ended before anybody logged in on it, and why. Strangers make such connections, as many as they
+    /// like, so that not each of them is worth a line of the log.
+    Stranger(String),
 }
 
 /// A TLS connection that a client wants.

@@ -23,7 +23,7 @@ use crate::link::{self, Link, PeerBlock, Shape, Tools};
 use crate::message::{Message, Open, SegmentList, farewell, refusal};
 use crate::scram::{BINDING_LABEL, BINDING_LEN, Verifier};
 use crate::status::{SessionView, SiteStatus, State};
-use crate::{ConnId, Exporter, Level, Now, Output, Random, Uplinks};
+use crate::{ConnId, Exporter, Level, Now, Output, Random, Uplinks, network};
 
 /// Time that a connection has for TLS and SCRAM (protocol 2.3).
 const LOGIN_TIME: Duration = Duration::from_secs(5);
@@ -106,7 +106,8 @@ impl Server {
         let half_open = self.conns.values().filter(|conn| !conn.stage.is_authenticated());
         let all = half_open.clone().count();
         // One source cannot take all the places. Sites behind one address of a NAT share a quarter.
-        let of_source = half_open.filter(|conn| conn.from.ip() == from.ip()).count();
+        let source = network(from.ip());
+        let of_source = half_open.filter(|conn| network(conn.from.ip()) == source).count();
         let most_of_source = (self.params.max_half_open / 4).max(1);
         if all >= self.params.max_half_open || of_source >= most_of_source {
             return false;
@@ -430,7 +431,8 @@ impl Server {
             }
             _ => format!("connection from {from}: {reason}"),
         };
-        self.out.push_back(Output::Log(Level::Warn, line));
+        let known = conn.stage.is_authenticated();
+        self.out.push_back(if known { Output::Log(Level::Warn, line) } else { Output::Stranger(line) });
         self.close(id);
     }
 

@@ -57,6 +57,14 @@ fn appliance(text: &mut Text, snapshot: &Snapshot) {
         "MAC addresses that the forwarding database has room for.",
     )
     .sample(&[], snapshot.macs.1);
+    let mut refused = text.family(
+        "causeway_connections_refused_total",
+        Kind::Counter,
+        "Connections to the server's TCP port that came to nothing, by why.",
+    );
+    for (reason, count) in &snapshot.refused {
+        refused.sample(&[("reason", reason)], count);
+    }
     let mut ends = text.family(
         "causeway_certificate_not_after_timestamp_seconds",
         Kind::Gauge,

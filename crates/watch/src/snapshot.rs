@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub drops: Vec<(DropReason, u64)>,
     /// MAC addresses that are known, and that there is room for.
     pub macs: (usize, usize),
+    /// Connections to a server's TCP port that came to nothing, by why.
+    pub refused: Vec<(&'static str, u64)>,
     /// When certificates end: what each is for, and seconds since 1970.
     pub certificates: Vec<(&'static str, i64)>,
     /// Changed configurations: taken, and not good.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
-use session::Now;
+use session::{Now, network};
 use zeroize::Zeroizing;
 
 /// Passwords that wait to be checked.
@@ -117,14 +117,6 @@ impl Logins {
             source.locked_until = now + doubled.min(MAX_LOCK);
             tracing::warn!(%from, failures = source.failures, "wrong console passwords: the address has to wait");
         }
-    }
-}
-
-/// Who counts as one: an IPv4 address, or an IPv6 network, of which one host may have all addresses.
-fn network(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        v4 => v4,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Receiver;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use session::network;
 
 use super::header::header;
 use super::hello::{First, MAX_HELLO, read};
 use super::relay::{Relay, State};
 use super::route::{Service, choose};
+use crate::strangers::{Reason, Refused, Seldom};
 
 /// Wakes the thread.
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
@@ -39,6 +41,10 @@ pub(super) struct Door<F> {
     listener: TcpListener,
     changes: Receiver<Vec<Service>>,
     stop: Arc<AtomicBool>,
+    refused: Arc<Refused>,
+    /// Says when a connection that is not taken is to be told of: there were too many, or the system refused.
+    full: Seldom<Instant>,
+    failed: Seldom<Instant>,
     /// Takes a connection of ours.
     ours: F,
     services: Vec<Service>,
@@ -64,6 +70,7 @@ impl<F: FnMut(TcpStream, SocketAddr)> Door<F> {
         mut listener: TcpListener,
         changes: Receiver<Vec<Service>>,
         stop: Arc<AtomicBool>,
+        refused: Arc<Refused>,
         ours: F,
     ) -> io::Result<Self> {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -72,6 +79,9 @@ impl<F: FnMut(TcpStream, SocketAddr)> Door<F> {
             listener,
             changes,
             stop,
+            refused,
+            full: Seldom::default(),
+            failed: Seldom::default(),
             ours,
             services: Vec::new(),
             waiting: HashMap::new(),
@@ -140,27 +150,39 @@ impl<F: FnMut(TcpStream, SocketAddr)> Door<F> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) => {
                     // Out of descriptors, most likely: they come back.
-                    tracing::warn!(%error, "cannot accept a connection");
+                    self.not_accepted(now, &error);
                     std::thread::sleep(Duration::from_millis(20));
                     return true;
                 }
             };
-            let source = |ip: IpAddr| self.waiting.values().filter(|other| other.peer.ip() == ip).count();
-            if self.waiting.len() >= MAX_WAITING || source(peer.ip()) >= MAX_WAITING_OF_SOURCE {
-                tracing::debug!(%peer, "too many connections without a ClientHello: closed one");
+            let source = network(peer.ip());
+            let of_source = self.waiting.values().filter(|other| network(other.peer.ip()) == source).count();
+            if self.waiting.len() >= MAX_WAITING || of_source >= MAX_WAITING_OF_SOURCE {
+                self.refused.count(Reason::Door);
+                if self.full.says(now) {
+                    let unlogged = self.full.take_unsaid();
+                    tracing::warn!(%peer, unlogged, "too many connections without a ClientHello: closed one");
+                }
                 continue;
             }
             let number = self.next;
             self.next += 1;
             let interest = Interest::READABLE | Interest::WRITABLE;
             if let Err(error) = self.poll.registry().register(&mut stream, Token(2 * number), interest) {
-                tracing::warn!(%error, "cannot watch a connection");
+                self.not_accepted(now, &error);
                 continue;
             }
             self.waiting.insert(number, Waiting { stream, peer, since: now });
             self.look(number, now);
         }
         true
+    }
+
+    fn not_accepted(&mut self, now: Instant, error: &io::Error) {
+        self.refused.count(Reason::Accept);
+        if self.failed.says(now) {
+            tracing::warn!(%error, unlogged = self.failed.take_unsaid(), "cannot accept a connection");
+        }
     }
 
     /// Looks at what a client has sent so far, and leaves it where it is.
@@ -187,7 +209,7 @@ impl<F: FnMut(TcpStream, SocketAddr)> Door<F> {
         match service {
             None => match self.poll.registry().deregister(&mut stream) {
                 Ok(()) => (self.ours)(stream, peer),
-                Err(error) => tracing::warn!(%error, "cannot hand a connection over"),
+                Err(error) => self.not_accepted(now, &error),
             },
             Some(at) => self.pass_on(number, stream, peer, at, now),
         }
@@ -198,7 +220,7 @@ impl<F: FnMut(TcpStream, SocketAddr)> Door<F> {
         let service = &mut self.services[at];
         let to = service.share.to;
         let Some(place) = service.place() else {
-            if service.complains(now) {
+            if service.said.says(now) {
                 tracing::warn!(%to, max_connections = service.share.max_connections, "too many connections are passed on: closed one");
             }
             return;
@@ -219,7 +241,7 @@ impl<F: FnMut(TcpStream, SocketAddr)> Door<F> {
             }
             Err(error) => {
                 place.failed();
-                if service.complains(now) {
+                if service.said.says(now) {
                     tracing::warn!(%to, %error, "cannot pass a connection on");
                 }
             }
@@ -245,7 +267,7 @@ impl<F: FnMut(TcpStream, SocketAddr)> Door<F> {
     fn not_taken(&mut self, relay: &Relay, error: &str, now: Instant) {
         relay.place.failed();
         if let Some(service) = self.services.iter_mut().find(|service| relay.place.is_of(service)) {
-            if service.complains(now) {
+            if service.said.says(now) {
                 tracing::warn!(to = %service.share.to, error, "cannot pass a connection on");
             }
         }

@@ -23,6 +23,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use self::door::Door;
 use self::route::{Counts, Service};
+use crate::strangers::{Reason, Refused};
 
 /// Our own connections that wait for the control thread.
 const WAITING: usize = 256;
@@ -40,7 +41,11 @@ pub(crate) struct SharedPort {
 impl SharedPort {
     /// Starts a thread that will accept the connections of `listener`, from the first [`SharedPort::change`] on. Until then the
     /// listener is whose it was, and if this is dropped, it stays so. `wakes` is woken when there is a connection of ours.
-    pub(crate) fn prepare(listener: &TcpListener, wakes: Arc<Waker>) -> io::Result<Self> {
+    pub(crate) fn prepare(
+        listener: &TcpListener,
+        wakes: Arc<Waker>,
+        refused: Arc<Refused>,
+    ) -> io::Result<Self> {
         allow_many_files();
         let listener = TcpListener::from_std(listener.as_fd().try_clone_to_owned()?.into());
         let poll = Poll::new()?;
@@ -48,10 +53,11 @@ impl SharedPort {
         let (tell, ours) = bounded(WAITING);
         let (changes, changed) = unbounded();
         let stop = Arc::new(AtomicBool::new(false));
-        let door = Door::new(poll, listener, changed, Arc::clone(&stop), move |stream, peer| {
+        let counted = Arc::clone(&refused);
+        let door = Door::new(poll, listener, changed, Arc::clone(&stop), refused, move |stream, peer| {
             // A control thread that is so far behind has no use for more; the client tries again.
             if tell.try_send((stream, peer)).is_err() {
-                tracing::debug!(%peer, "a connection was dropped: too many wait");
+                counted.count(Reason::HandOver);
             }
             if let Err(error) = wakes.wake() {
                 tracing::warn!(%error, "cannot wake the control thread");
@@ -144,14 +150,14 @@ mod tests {
             }
         };
         // Something else of a change fails.
-        let unused = SharedPort::prepare(&listener, Arc::clone(&waker)).expect("a thread");
+        let unused = SharedPort::prepare(&listener, Arc::clone(&waker), Arc::default()).expect("a thread");
         let first = connect();
         drop(unused);
         assert!(accepted(own), "the port is still open, and nobody else has taken from it");
         let second = connect();
         assert!(accepted(own));
 
-        let mut shared = SharedPort::prepare(&listener, waker).expect("a thread");
+        let mut shared = SharedPort::prepare(&listener, waker, Arc::default()).expect("a thread");
         shared.change(&[]);
         // No TLS, so that it is ours.
         let mut third = connect();

@@ -2,22 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use config::Share;
 
 use super::hello::Hello;
+use crate::strangers::Seldom;
 use crate::tls;
-
-/// A failing service is told of at most once in this time.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A service that connections are passed on to.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) share: Share,
     pub(super) counts: Arc<Counts>,
-    complained: Option<Instant>,
+    /// Says when a connection that could not be passed on is to be told of.
+    pub(super) said: Seldom<Instant>,
 }
 
 /// Connections of a service.
@@ -34,7 +33,7 @@ pub(super) struct Place(Arc<Counts>);
 
 impl Service {
     pub(super) fn new(share: Share, counts: Arc<Counts>) -> Self {
-        Self { share, counts, complained: None }
+        Self { share, counts, said: Seldom::default() }
     }
 
     /// Whether a connection is for this service.
@@ -63,15 +62,6 @@ impl Service {
         counts.open.fetch_add(1, Ordering::Relaxed);
         counts.all.fetch_add(1, Ordering::Relaxed);
         Some(Place(Arc::clone(counts)))
-    }
-
-    /// A connection could not be passed on. Whether that is to be said now.
-    pub(super) fn complains(&mut self, now: Instant) -> bool {
-        let says = self.complained.is_none_or(|last| now >= last + COMPLAINT_INTERVAL);
-        if says {
-            self.complained = Some(now);
-        }
-        says
     }
 }
 
@@ -111,6 +101,8 @@ pub(super) fn choose(services: &[Service], hello: &Hello) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn service(sni: Option<&str>, alpn: Option<&str>) -> Service {

@@ -474,6 +474,7 @@ impl World {
                     }
                 }
                 Output::Log(_, text) => self.log.push(format!("server: {text}")),
+                Output::Stranger(text) => self.log.push(format!("server, of a stranger: {text}")),
                 Output::Asked(session, question) => {
                     let answer = Answer { number: question.number, details: Some(question.details) };
                     self.server.tell(session, &Message::Answer(answer));
@@ -559,7 +560,7 @@ impl World {
                 self.spokes[at].client.tell(&answer);
             }
             Output::Answered(_, answer) => self.answers.push((None, answer)),
-            Output::Changed(_) | Output::LoggedIn(_) => {}
+            Output::Changed(_) | Output::LoggedIn(_) | Output::Stranger(_) => {}
         }
     }
 

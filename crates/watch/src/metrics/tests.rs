@@ -38,6 +38,7 @@ fn snapshot() -> Snapshot {
         workers: vec![Worker::default(); 2],
         drops: DropReason::ALL.iter().map(|reason| (*reason, 7)).collect(),
         macs: (5, 65_536),
+        refused: vec![("half_open_refused", 3)],
         certificates: vec![("server", 1_800_000_000)],
         reloads: (1, 2),
         ..Snapshot::default()
@@ -66,6 +67,7 @@ fn values_have_base_units() {
         "causeway_drops_total{reason=\"replayed\",group=\"wan\"} 7",
         "causeway_certificate_not_after_timestamp_seconds{certificate=\"server\"} 1800000000",
         "causeway_reloads_total{result=\"refused\"} 2",
+        "causeway_connections_refused_total{reason=\"half_open_refused\"} 3",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
