@@ -14,14 +14,43 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Questions of one session that are answered in a second.
 const QUESTIONS_A_SECOND: u32 = 50;
 
+/// Those among them that have us look at everything: of one session, and of all together, so that no number of sites takes the time
+/// of the control thread.
+const LOOKS_A_SECOND: u32 = 10;
+const LOOKS_OF_ALL_A_SECOND: u32 = 40;
+
 /// Questions that wait for their answers.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     next: u64,
     open: HashMap<u64, (SessionIndex, Now)>,
     answered: HashMap<u64, Option<Details>>,
-    /// By session: the second, and how many questions were answered in it.
-    budgets: HashMap<SessionIndex, (u64, u32)>,
+    questions: Budgets,
+    looks: Budgets,
+}
+
+/// How many questions were answered in this second.
+#[derive(Debug, Default)]
+struct Budgets {
+    second: u64,
+    of: HashMap<SessionIndex, u32>,
+    of_all: u32,
+}
+
+impl Budgets {
+    /// Whether there is one more for a session.
+    fn take(&mut self, session: SessionIndex, now: Now, most: u32, most_of_all: u32) -> bool {
+        if self.second != now.as_secs() {
+            *self = Self { second: now.as_secs(), ..Self::default() };
+        }
+        let used = self.of.entry(session).or_default();
+        let left = *used < most && self.of_all < most_of_all;
+        if left {
+            *used += 1;
+            self.of_all += 1;
+        }
+        left
+    }
 }
 
 /// What became of a question.
@@ -71,14 +100,11 @@ impl Asks {
         self.answered.retain(|number, _| *number > open);
     }
 
-    /// Whether another question of the other end of `session` is answered now.
-    pub(super) fn allows(&mut self, session: SessionIndex, now: Now) -> bool {
-        let (second, used) = self.budgets.entry(session).or_default();
-        if *second != now.as_secs() {
-            (*second, *used) = (now.as_secs(), 0);
-        }
-        *used += 1;
-        *used <= QUESTIONS_A_SECOND
+    /// Whether another question of this kind of the other end of `session` is answered now.
+    pub(super) fn allows(&mut self, session: SessionIndex, kind: &str, now: Now) -> bool {
+        self.questions.take(session, now, QUESTIONS_A_SECOND, u32::MAX)
+            && (!matches!(kind, "segment" | "explain")
+                || self.looks.take(session, now, LOOKS_A_SECOND, LOOKS_OF_ALL_A_SECOND))
     }
 }
 
@@ -154,9 +180,17 @@ mod tests {
     #[test]
     fn curiosity_is_bounded() {
         let mut asks = Asks::default();
-        let answered = (0..200).filter(|_| asks.allows(SITE, SECOND)).count();
-        assert_eq!(answered, 50);
-        assert!(asks.allows(SITE, SECOND * 2) && asks.allows(SessionIndex(0), SECOND));
+        let answered = |asks: &mut Asks, session: u16, kind: &str, second: u32| {
+            (0..200).filter(|_| asks.allows(SessionIndex(session), kind, SECOND * second)).count()
+        };
+        assert_eq!(answered(&mut asks, 3, "path", 1), 50);
+        assert_eq!(answered(&mut asks, 0, "path", 1), 50, "another's");
+        assert_eq!(answered(&mut asks, 3, "segment", 2), 10);
+        assert_eq!(answered(&mut asks, 3, "explain", 2), 0, "they cost the same");
+        assert_eq!(answered(&mut asks, 3, "arrived", 2), 0, "the whole is bounded as well");
+        let all: usize = (0..1000).map(|session| answered(&mut asks, session, "segment", 3)).sum();
+        assert_eq!(all, 40, "however many sites ask");
+        assert_eq!(answered(&mut asks, 3, "segment", 4), 10);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod drops;
 mod explain;
 mod explaining;
 mod findings;
+mod localmacs;
 mod pathtest;
 mod ping;
 mod selftest;
@@ -34,6 +35,7 @@ use crate::show::Shown;
 use alarms::Alarms;
 use asks::Asks;
 use capture::Captures;
+use localmacs::LocalMacs;
 use pathtest::Paddings;
 use ping::Answers;
 use testframes::TestFrames;
@@ -62,6 +64,7 @@ pub(crate) struct Insight {
     frames: TestFrames,
     answers: Answers,
     paddings: Paddings,
+    local_macs: LocalMacs,
     /// Segments in which answers to us are waited for, and by how many.
     own: HashMap<SegmentIndex, usize>,
     /// The address that we ask from.
@@ -197,8 +200,8 @@ impl Appliance {
     /// The other end of a session asks.
     pub(crate) fn asked(&mut self, session: SessionIndex, question: &Question) {
         let now = self.now();
-        let details =
-            if self.insight.asks.allows(session, now) { self.known(session, question) } else { None };
+        let allowed = self.insight.asks.allows(session, &question.kind, now);
+        let details = if allowed { self.known(session, question) } else { None };
         let number = question.number;
         // Without a connection nobody waits for the answer any more.
         let _ = self.sessions.tell(session, &Message::Answer(Answer { number, details }));

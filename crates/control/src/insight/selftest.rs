@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bridge::{Endpoint, SegmentIndex, SessionIndex};
+use bridge::{SegmentIndex, SessionIndex};
 use serde_json::{Map, Value, json};
 use session::Now;
 use session::question::{Detail, Details, get};
@@ -379,7 +379,9 @@ impl Appliance {
         let found = self.layout.segments().find(|(_, segment)| u64::from(segment.tunnel_id.get()) == tunnel);
         let Some((index, _)) = found else { return Some(vec![("configured".into(), Detail::Bool(false))]) };
         let then = self.insight.then(index);
-        let view = self.with_shown(|shown| our_view(shown, index, session, &then));
+        let now = self.now();
+        let local_macs = self.insight.local_macs.of(index, &self.parts.fdb, now);
+        let view = self.with_shown(|shown| our_view(shown, index, session, (&then, local_macs)));
         if let (Some(token), true) = (get(details, "token").and_then(Detail::uint), view["allowed"] == true) {
             let payloads = payloads(details);
             self.send_test_frames(session, index, token, &payloads);
@@ -409,7 +411,12 @@ fn payloads(details: &Details) -> Vec<u16> {
 }
 
 /// A segment for the other end of a session. Who may not join it learns only that.
-fn our_view(shown: &Shown<'_>, index: SegmentIndex, session: SessionIndex, then: &findings::Then) -> Value {
+fn our_view(
+    shown: &Shown<'_>,
+    index: SegmentIndex,
+    session: SessionIndex,
+    (then, local_macs): (&findings::Then, usize),
+) -> Value {
     let Some(segment) = shown.layout.segment(index) else { return Value::Null };
     let allowed = findings::allowed(shown, index, session);
     let mut view = Map::new();
@@ -418,15 +425,13 @@ fn our_view(shown: &Shown<'_>, index: SegmentIndex, session: SessionIndex, then:
     if !allowed {
         return view.into();
     }
-    let macs = shown.fdb.entries().filter(|entry| entry.segment == index);
-    let local = macs.filter(|entry| !matches!(entry.endpoint, Endpoint::Session(_))).count();
     let (lan, tunnel) = shown.counters.segment(usize::from(index.0));
     let found = here(shown, index, then);
     view.insert("enabled".into(), segment.enabled.into());
     view.insert("name".into(), segment.name.clone().into());
     view.insert("mtu".into(), segment.mtu.into());
     view.insert("attachments".into(), findings::attachments(shown, segment).into());
-    view.insert("local_macs".into(), local.into());
+    view.insert("local_macs".into(), local_macs.into());
     view.insert("local_frames".into(), lan.frames.into());
     view.insert("local_unicast".into(), (lan.frames - lan.bum).into());
     view.insert("tunnel_frames".into(), tunnel.frames.into());
