@@ -10,15 +10,17 @@ use config::{Config, Device, Role};
 use session::{Now, Uplink, Uplinks};
 use wire::way::Way;
 
-use crate::netwatch::NetWatch;
+use crate::netwatch::{Matters, NetWatch, Prefix};
 use crate::nexthop::{NextHop, Routes};
 
 /// How often next hops are asked for: soon while one is missing; else seldom, since the kernel tells of changes.
 const MISSING: Duration = Duration::from_millis(100);
 const KNOWN: Duration = Duration::from_secs(5);
 
-/// At most one look in this time, however much news there is.
+/// At most one look in this time, however much news there is: at least, and for each goal. One goal takes two or three questions to
+/// the kernel, some 20 µs, so that looking takes no more than a tenth of the control thread's time.
 const CALM: Duration = Duration::from_millis(10);
+const CALM_OF_GOAL: Duration = Duration::from_micros(250);
 
 /// How long the way that a challenge goes by is kept.
 const CHALLENGE_LIFE: Duration = Duration::from_secs(5);
@@ -58,12 +60,36 @@ struct Interface {
     itself: bool,
 }
 
+/// What is to be reached, and how: all that was asked for, and of it what is known.
+#[derive(Default)]
+struct Goals {
+    all: HashSet<Goal>,
+    known: HashMap<Goal, NextHop>,
+}
+
+impl Matters for Goals {
+    fn neighbour(&self, address: IpAddr) -> bool {
+        self.known.values().any(|hop| hop.via == address)
+    }
+
+    fn route(&self, prefix: Prefix) -> bool {
+        self.all.iter().any(|goal| prefix.covers(goal.to))
+    }
+}
+
+impl Goals {
+    /// How long to wait after one look before the next.
+    fn calm(&self) -> Duration {
+        CALM.max(CALM_OF_GOAL * self.all.len().min(4000) as u32)
+    }
+}
+
 /// All next hops.
 pub(crate) struct Hops {
     routes: Routes,
     watch: NetWatch,
     uplinks: Vec<Interface>,
-    known: HashMap<Goal, NextHop>,
+    goals: Goals,
     challenged: HashMap<Way, Now>,
     due: Now,
     looked: Now,
@@ -85,7 +111,7 @@ impl Hops {
             routes: Routes::new()?,
             watch: NetWatch::new()?,
             uplinks: config.ports.iter().enumerate().filter_map(uplink).collect(),
-            known: HashMap::new(),
+            goals: Goals::default(),
             challenged: HashMap::new(),
             due: Now::ZERO,
             looked: Now::ZERO,
@@ -95,7 +121,7 @@ impl Hops {
 
     /// The next hop towards a goal, if it is known.
     pub(crate) fn get(&self, goal: impl Into<Goal>) -> Option<&NextHop> {
-        self.known.get(&goal.into())
+        self.goals.known.get(&goal.into())
     }
 
     /// The Linux interface of an uplink port.
@@ -118,13 +144,12 @@ impl Hops {
 
     /// Whether it is time for [`Hops::resolve`].
     pub(crate) fn is_due(&mut self, now: Now) -> bool {
-        let known = &self.known;
-        let changed = self.watch.changed(|address| known.values().any(|hop| hop.via == address));
+        let changed = self.watch.changed(&self.goals);
         self.links_changed |= changed.links;
         if changed.hops {
             self.due = Now::ZERO;
         }
-        now >= self.due && now >= self.looked + CALM
+        now >= self.due && now >= self.looked + self.goals.calm()
     }
 
     /// The uplinks as they are now, if their links may have changed.
@@ -157,9 +182,10 @@ impl Hops {
         let (mut changed, mut missing) = (false, false);
         for goal in &goals {
             changed |= self.ask(*goal);
-            missing |= self.known.get(goal).is_none_or(|hop| hop.mac.is_none());
+            missing |= self.goals.known.get(goal).is_none_or(|hop| hop.mac.is_none());
         }
-        self.known.retain(|goal, _| goals.contains(goal));
+        self.goals.known.retain(|goal, _| goals.contains(goal));
+        self.goals.all = goals;
         self.looked = now;
         self.due = now + if missing { MISSING } else { KNOWN };
         changed
@@ -168,11 +194,12 @@ impl Hops {
     /// Asks for the next hop of a way that may be new. Returns whether it has changed.
     pub(crate) fn meet(&mut self, way: &Way) -> bool {
         let goal = Goal::from(way);
-        if self.known.contains_key(&goal) {
+        if self.goals.known.contains_key(&goal) {
             return false;
         }
+        self.goals.all.insert(goal);
         let changed = self.ask(goal);
-        if self.known.get(&goal).is_none_or(|hop| hop.mac.is_none()) {
+        if self.goals.known.get(&goal).is_none_or(|hop| hop.mac.is_none()) {
             self.due = self.due.min(self.looked + MISSING);
         }
         changed
@@ -184,7 +211,7 @@ impl Hops {
         // If the interface is gone, so is the route.
         let index = interface.map(|name| nix::net::if_::if_nametoindex(name).unwrap_or(u32::MAX));
         let hop = self.routes.resolve(goal.to, index, goal.local);
-        let old = self.known.get(&goal);
+        let old = self.goals.known.get(&goal);
         match hop {
             Ok(hop) => {
                 // A known MAC address is kept while the kernel confirms it.
@@ -193,17 +220,33 @@ impl Hops {
                 let changed = old != Some(&hop);
                 if changed {
                     tracing::debug!(to = %goal.to, ?hop, "next hop");
-                    self.known.insert(goal, hop);
+                    self.goals.known.insert(goal, hop);
                 }
                 changed
             }
             Err(error) => {
-                let lost = self.known.remove(&goal).is_some();
+                let lost = self.goals.known.remove(&goal).is_some();
                 if lost {
                     tracing::warn!(address = %goal.to, %error, "lost the route");
                 }
                 lost
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_goals_are_looked_at_less_often() {
+        let goals = |count: u32| {
+            let goal = |at: u32| Goal::from(IpAddr::from(std::net::Ipv4Addr::from_bits(at)));
+            Goals { all: (0..count).map(goal).collect(), known: HashMap::new() }
+        };
+        assert_eq!(goals(1).calm(), CALM);
+        assert_eq!(goals(1000).calm(), Duration::from_millis(250));
+        assert!(goals(9000).calm() <= Duration::from_secs(1));
     }
 }
