@@ -31,6 +31,10 @@ impl Framer {
         self.authenticated = true;
     }
 
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         if self.taken == self.bytes.len() || self.taken >= TAKEN {
             self.bytes.drain(..self.taken);

@@ -431,7 +431,7 @@ impl Server {
             }
             _ => format!("connection from {from}: {reason}"),
         };
-        let known = conn.stage.is_authenticated();
+        let known = conn.framer.is_authenticated();
         self.out.push_back(if known { Output::Log(Level::Warn, line) } else { Output::Stranger(line) });
         self.close(id);
     }
