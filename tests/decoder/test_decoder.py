@@ -41,6 +41,9 @@ def test_numbers_go_over_32_bits_and_phases_over_16():
     assert sorted(lane.records) == [2**32 - 1, 2**32, 2**32 + 3]
     for phase in range(2, 20):
         assert lane.open(seal(secret, phase, 2**32 + 10 + phase, b"d"))
+    assert not lane.open(seal(secret, 28, 2**32 + 40, b"e"))
+    assert lane.open(seal(secret, 27, 2**32 + 40, b"e"))
+    assert not lane.open(seal(secret, 25, 2**32 + 41, b"f"))
 
 
 def test_frames_span_records_and_a_lost_one_costs_what_it_touched():

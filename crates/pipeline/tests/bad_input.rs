@@ -90,7 +90,7 @@ fn wan_datagrams_that_do_not_fit_are_named_and_answered_by_nothing() {
     short[38..40].copy_from_slice(&28u16.to_be_bytes());
     let cases = [
         (forged(record, 0x20), DropReason::RecordType),
-        (forged(record, 0x05), DropReason::WrongPhase),
+        (forged(record, 0x0a), DropReason::WrongPhase),
         (forged(record, 0x01), DropReason::NotAuthentic),
         (forged(record + 3, 1), DropReason::NoSuchLane),
         (forged(record + 7, 1), DropReason::NotAuthentic),

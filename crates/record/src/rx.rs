@@ -1,12 +1,20 @@
 //! The receiving end of a lane.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 
 use crate::aead::Suite;
 use crate::keys::Key;
 use crate::window::{Place, Window};
 use crate::{HEADER_LEN, LaneId, LaneSecret, TAG_LEN, header};
+
+/// How many phases beyond the present one a record may be in: a sender goes on to new keys by their age even while nothing of it
+/// gets through, and by age alone an epoch of 15 minutes has seven.
+const AHEAD: usize = 8;
+
+/// The distance of the phase before, of which the header has four bits.
+const BEFORE: usize = 15;
 
 /// The receiving end of a lane: opens each authentic record once.
 pub struct RxLane {
@@ -17,10 +25,11 @@ pub struct RxLane {
     phase: u64,
     previous: Option<Key>,
     current: Key,
-    /// Derived when due, and kept: a forger must not make us derive it for every datagram.
-    next: Key,
-    /// The secret of `next`.
-    next_secret: LaneSecret,
+    /// Of the phases beyond. Derived when a record names one of them, and kept: a forger must not make us derive it for every
+    /// datagram.
+    ahead: VecDeque<Key>,
+    /// The secret of the phase beyond those.
+    secret: LaneSecret,
     /// One core owns a lane: `Send`, and not `Sync`.
     _one_owner: PhantomData<Cell<()>>,
 }
@@ -51,7 +60,7 @@ pub enum OpenError {
     /// Behind the window.
     #[error("too far behind the newest record")]
     TooOld,
-    /// Neither the present phase nor the one before or after.
+    /// Neither the present phase, nor the one before, nor one of those that may be due.
     #[error("a phase that is over or not due")]
     WrongPhase,
     /// It does not open.
@@ -59,17 +68,9 @@ pub enum OpenError {
     NotAuthentic,
 }
 
-/// Which of the lane's keys a record names.
-enum Which {
-    Previous,
-    Current,
-    Next,
-}
-
 impl RxLane {
     /// A lane in phase 0 that has received nothing.
     pub fn new(id: LaneId, suite: Suite, secret: LaneSecret) -> Self {
-        let next_secret = secret.next();
         Self {
             id,
             suite,
@@ -77,8 +78,8 @@ impl RxLane {
             phase: 0,
             previous: None,
             current: secret.key(suite),
-            next: next_secret.key(suite),
-            next_secret,
+            ahead: VecDeque::new(),
+            secret: secret.next(),
             _one_owner: PhantomData,
         }
     }
@@ -100,45 +101,43 @@ impl RxLane {
             Place::Seen => return Err(OpenError::Replayed),
             Place::TooOld => return Err(OpenError::TooOld),
         }
-        let which = self.which(phase)?;
-        let key = match which {
-            Which::Current => &self.current,
-            Which::Next => &self.next,
-            Which::Previous => self.previous.as_ref().ok_or(OpenError::WrongPhase)?,
+        let distance = usize::from(phase.wrapping_sub(self.phase as u8) & 15);
+        let key = match distance {
+            0 => &self.current,
+            1..=AHEAD => self.key_ahead(distance),
+            BEFORE => self.previous.as_ref().ok_or(OpenError::WrongPhase)?,
+            _ => return Err(OpenError::WrongPhase),
         };
         let (head, text) = datagram.split_at_mut(HEADER_LEN);
         let head: [u8; HEADER_LEN] = head.try_into().map_err(|_| OpenError::TooShort)?;
         if !key.open(number, head, text) {
             return Err(OpenError::NotAuthentic);
         }
-        if let Which::Next = which {
-            self.ratchet();
+        if (1..=AHEAD).contains(&distance) {
+            self.move_on(distance);
         }
         let newest = self.window.mark(number);
         let end = text.len() - TAG_LEN;
         Ok(Opened { number, newest, plaintext: &mut text[..end] })
     }
 
-    fn which(&self, phase: u8) -> Result<Which, OpenError> {
-        let is = |candidate: u64| (candidate & 15) as u8 == phase;
-        if is(self.phase) {
-            Ok(Which::Current)
-        } else if is(self.phase.wrapping_add(1)) {
-            Ok(Which::Next)
-        } else if is(self.phase.wrapping_sub(1)) {
-            Ok(Which::Previous)
-        } else {
-            Err(OpenError::WrongPhase)
+    /// The key of so many phases beyond the present one.
+    #[cold]
+    fn key_ahead(&mut self, distance: usize) -> &Key {
+        while self.ahead.len() < distance {
+            self.ahead.push_back(self.secret.key(self.suite));
+            self.secret = self.secret.next();
         }
+        &self.ahead[distance - 1]
     }
 
+    /// An authentic record has shown that the sender is so many phases on.
     #[cold]
-    fn ratchet(&mut self) {
-        self.next_secret = self.next_secret.next();
-        let next = self.next_secret.key(self.suite);
-        let current = std::mem::replace(&mut self.next, next);
-        self.previous = Some(std::mem::replace(&mut self.current, current));
-        self.phase += 1;
+    fn move_on(&mut self, distance: usize) {
+        for key in self.ahead.drain(..distance) {
+            self.previous = Some(std::mem::replace(&mut self.current, key));
+            self.phase += 1;
+        }
     }
 }
 

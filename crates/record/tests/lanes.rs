@@ -74,16 +74,54 @@ fn keys_change_by_use_and_by_time_and_nothing_is_lost() {
 
 #[test]
 fn records_of_the_phase_before_still_open_and_older_ones_do_not() {
+    // A new key for each record.
     let limits = KeyLimits { aes_blocks: 3, age: Duration::from_secs(120) };
     let (mut tx, mut rx) = lane(Cipher::Aes128Gcm, limits);
     let records: Vec<_> = (0..4).map(|n| seal(&mut tx, &[n], T0)).collect();
-    assert_eq!(rx.open(&mut records[2].clone()), Err(OpenError::WrongPhase), "two phases ahead");
-    assert!(rx.open(&mut records[1].clone()).is_ok());
-    assert!(rx.open(&mut records[0].clone()).is_ok(), "the phase before");
-    assert!(rx.open(&mut records[2].clone()).is_ok());
+    assert!(rx.open(&mut records[2].clone()).is_ok(), "two phases ahead");
+    assert!(rx.open(&mut records[1].clone()).is_ok(), "the phase before");
     assert!(rx.open(&mut records[3].clone()).is_ok());
-    let (_, mut behind) = lane(Cipher::Aes128Gcm, limits);
-    assert_eq!(behind.open(&mut records[3].clone()), Err(OpenError::WrongPhase));
+    assert_eq!(rx.open(&mut records[0].clone()), Err(OpenError::WrongPhase));
+}
+
+/// What a sender seals while nothing gets through takes it phases ahead, by the age of its keys alone.
+#[test]
+fn a_lane_that_was_blocked_for_minutes_goes_on() {
+    for minutes in 0..=16u64 {
+        let (mut tx, mut rx) = lane(Cipher::Aes128Gcm, KeyLimits::default());
+        let mut sealed = Vec::new();
+        for second in 0..=60 * minutes {
+            sealed.push(seal(&mut tx, b"echo", T0 + Duration::from_secs(second)));
+        }
+        let last = sealed.len() - 1;
+        assert_eq!(tx.phase(), minutes / 2);
+        assert!(rx.open(&mut sealed[last].clone()).is_ok(), "after {minutes} minutes");
+        if minutes >= 2 {
+            assert!(rx.open(&mut sealed[last - 120].clone()).is_ok(), "the phase before");
+        }
+        if minutes >= 4 {
+            assert_eq!(rx.open(&mut sealed[last - 240].clone()), Err(OpenError::WrongPhase));
+        }
+    }
+}
+
+#[test]
+fn a_forger_moves_no_phase_on() {
+    let limits = KeyLimits { aes_blocks: 3, age: Duration::from_secs(120) };
+    let (mut tx, mut rx) = lane(Cipher::Aes128Gcm, limits);
+    let first = seal(&mut tx, b"x", T0);
+    let present = first[0] & 15;
+    assert!(rx.open(&mut first.clone()).is_ok());
+    for (distance, expected) in (1..=14).map(|distance| match distance {
+        1..=8 => (distance, OpenError::NotAuthentic),
+        _ => (distance, OpenError::WrongPhase),
+    }) {
+        let mut forged = vec![0; OVERHEAD + 1];
+        forged[..HEADER_LEN].copy_from_slice(&tx.next_header());
+        forged[0] = 0x10 | (present + distance) & 15;
+        assert_eq!(rx.open(&mut forged), Err(expected), "{distance} phases ahead");
+    }
+    assert!(rx.open(&mut seal(&mut tx, b"x", T0)).is_ok(), "the next phase is still the next");
 }
 
 /// The example of docs/protocol.md, made by another implementation (tests/e2e/decoder.py).

@@ -78,6 +78,18 @@ fn a_path_that_dies_is_left_within_a_second_and_taken_again() {
     }
 }
 
+#[test]
+fn a_path_that_was_dead_for_minutes_comes_back() {
+    let (mut world, oslo) = two_uplinks(33);
+    world.lines[1] = false;
+    world.run(Duration::from_secs(270));
+    assert_eq!(world.used(oslo), [[0], [0]]);
+    world.lines[1] = true;
+    world.run(ms(3000));
+    assert_eq!(world.used(oslo), [[0, 1], [0, 1]], "{:#?}", world.log);
+    assert_eq!(world.spokes[oslo].client.status().renewals, 0, "under the same keys");
+}
+
 /// The end that still hears learns from the other that it is not heard.
 #[test]
 fn a_path_that_is_dead_one_way_is_left_by_both() {

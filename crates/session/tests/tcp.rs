@@ -106,6 +106,21 @@ fn blocked_udp_is_left_and_taken_again() {
     }
 }
 
+/// Minutes of echo requests that nobody gets take both ends' keys of the UDP path several phases on.
+#[test]
+fn udp_that_was_blocked_for_minutes_is_taken_again() {
+    let mut world = World::new(85, &["oslo"]);
+    with_tcp(&mut world, Duration::from_secs(840));
+    assert!(world.run_until(|world| world.used(0) == [[UDP], [UDP]]), "{:#?}", world.log);
+    world.udp = false;
+    world.run(Duration::from_secs(300));
+    assert_eq!(world.used(0), [[TCP], [TCP]]);
+    world.udp = true;
+    world.run(Duration::from_secs(4));
+    assert_eq!(world.used(0), [[UDP], [UDP]], "{:#?}", world.log);
+    assert_eq!(world.spokes[0].client.status().renewals, 0, "under the same keys");
+}
+
 /// Renewal every second while frames go by TCP: none is lost with the old connection.
 #[test]
 fn renewal_over_tcp_loses_nothing() {
