@@ -370,6 +370,13 @@ impl Server {
     /// All lanes are ready: the session comes up, or goes over to a new epoch.
     fn open_session(&mut self, now: Now, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
+        if let Stage::Preparing(preparing) = &conn.stage {
+            // Two may have logged in while there was no session: the first that gets here has the place.
+            let (at, instance) = (preparing.site, preparing.instance);
+            if self.sites[at].link.is_some() && self.sites[at].instance != instance {
+                return self.refuse_second(now, id, at);
+            }
+        }
         let (from, stage) = (conn.from, std::mem::replace(&mut conn.stage, Stage::Handshake));
         let Stage::Preparing(preparing) = stage else {
             conn.stage = stage;

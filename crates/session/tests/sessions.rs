@@ -134,6 +134,26 @@ fn a_second_client_does_not_push_the_first_one_out() {
     assert!(why.contains("already connected from elsewhere"), "{why}");
 }
 
+/// Both pass their logins before either has a session.
+#[test]
+fn of_two_clients_that_come_at_once_one_gets_in() {
+    for seed in 1..6 {
+        let mut world = World::new(seed * 31, &["oslo"]);
+        let both = [world.spoke("oslo", "secret", LONG), world.spoke("oslo", "secret", LONG)];
+        let up = |world: &World| both.map(|at| world.spokes[at].client.view().is_some());
+        assert!(world.run_until(|world| up(world).contains(&true)), "{:#?}", world.log);
+        for _ in 0..100 {
+            world.run(Duration::from_millis(100));
+            assert_eq!(up(&world).iter().filter(|up| **up).count(), 1, "seed {seed}: {:#?}", world.log);
+        }
+        let first = both[usize::from(up(&world)[1])];
+        assert!(world.is_up(first), "{:#?}", world.log);
+        assert_eq!(world.server.status()[0].renewals, 0);
+        assert!(world.logged("is connected already; a second login"));
+        assert!(!world.logged("is down"), "{:#?}", world.log);
+    }
+}
+
 #[test]
 fn strangers_learn_nothing_and_operators_the_reason() {
     let mut world = World::new(10, &["oslo", "disabled"]);

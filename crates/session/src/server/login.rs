@@ -117,13 +117,8 @@ impl Server {
             let connected = site.current.is_some() && link.heard_within(CONFLICT_TIME, now);
             connected || link.last_heard() > asked
         });
-        let name = self.params.sites[at].name.clone();
         if alive {
-            let reason =
-                format!("site {name:?} is connected already; a second login from {from} was refused");
-            self.sites[at].last_failure = Some((now, reason.clone()));
-            self.refuse(id, refusal::ELSEWHERE, "the site is connected from elsewhere");
-            self.fail(now, id, &reason);
+            self.refuse_second(now, id, at);
         } else if now >= asked + CONFLICT_TIME || site.link.is_none() {
             self.down(now, at, &format!("the site logged in anew from {from}"));
             let Some(conn) = self.conns.get_mut(&id) else { return };
@@ -133,6 +128,16 @@ impl Server {
                 let _ = self.welcome(now, id, at, login, last);
             }
         }
+    }
+
+    /// Another instance has the site.
+    pub(super) fn refuse_second(&mut self, now: Now, id: ConnId, at: usize) {
+        let Some(from) = self.conns.get(&id).map(|conn| conn.from) else { return };
+        let name = &self.params.sites[at].name;
+        let reason = format!("site {name:?} is connected already; a second login from {from} was refused");
+        self.sites[at].last_failure = Some((now, reason.clone()));
+        self.refuse(id, refusal::ELSEWHERE, "the site is connected from elsewhere");
+        self.fail(now, id, &reason);
     }
 
     fn welcome(
