@@ -479,15 +479,16 @@ impl Client {
         };
         self.out.push_back(Output::Log(Level::Info, line));
         let dead_peer = Duration::from_millis(welcome.dead_peer_ms.clamp(300, 60_000));
+        let shape = Shape { rx, paths, tcp, dead_peer };
         let raise_after = self.params.raise_after;
         let Self { link, params, random, out, .. } = self;
         let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
         let link = match link {
             Some(link) => {
-                link.renew(Shape { rx, paths, tcp }, tools);
+                link.renew(shape, tools);
                 link
             }
-            None => link.insert(Link::new(SESSION, dead_peer, raise_after, Shape { rx, paths, tcp }, now)),
+            None => link.insert(Link::new(SESSION, raise_after, shape, now)),
         };
         for (path, uplink) in params.uplinks.0.iter().take(paths).enumerate() {
             if let Some(peer) = peer.filter(|_| params.udp) {

@@ -60,6 +60,8 @@ pub(crate) struct Shape {
     pub(crate) paths: usize,
     /// Whether its records may go over the control connection.
     pub(crate) tcp: bool,
+    /// After what time without anything from the peer it is down.
+    pub(crate) dead_peer: Duration,
 }
 
 /// What a link works with.
@@ -87,12 +89,11 @@ impl Link {
     /// A session that comes up now.
     pub(crate) fn new(
         session: SessionIndex,
-        dead_peer: Duration,
         raise_after: Duration,
-        Shape { rx, paths, tcp }: Shape,
+        Shape { rx, paths, tcp, dead_peer }: Shape,
         now: Now,
     ) -> Self {
-        let path = |_| Path::new(Watch::of(paths, tcp), raise_after, now);
+        let path = |_| Path::new(Watch::of(paths, tcp, dead_peer), raise_after, now);
         Self {
             session,
             dead_peer,
@@ -103,25 +104,30 @@ impl Link {
             keys_since: now,
             heard: now,
             paths: (0..paths).map(path).collect(),
-            tcp: tcp.then(|| TcpPath::new(now)),
+            tcp: tcp.then(|| TcpPath::new(now, dead_peer)),
             carrier: Carrier { tcp, since: now, why: "the session has just begun" },
             news: false,
         }
     }
 
     /// A new epoch takes the place of the present one.
-    pub(crate) fn renew(&mut self, Shape { rx, paths, tcp }: Shape, tools: &mut Tools<'_>) {
+    pub(crate) fn renew(&mut self, Shape { rx, paths, tcp, dead_peer }: Shape, tools: &mut Tools<'_>) {
         let old = std::mem::replace(&mut self.rx, rx);
         self.retiring.push((old, tools.now + OVERLAP));
         self.keys_since = tools.now;
-        if self.paths.len() != paths || self.tcp.is_some() != tcp {
+        self.dead_peer = dead_peer;
+        let watch = Watch::of(paths, tcp, dead_peer);
+        if self.paths.len() == paths {
+            self.paths.iter_mut().for_each(|path| path.watch(watch));
+        } else {
             // Another peer, or the same with other uplinks.
-            let path = |_| Path::new(Watch::of(paths, tcp), self.raise_after, tools.now);
-            self.paths = (0..paths).map(path).collect();
+            self.paths = (0..paths).map(|_| Path::new(watch, self.raise_after, tools.now)).collect();
             self.tcp = None;
         }
         if tcp {
-            self.tcp.get_or_insert_with(|| TcpPath::new(tools.now)).connect(tools.now);
+            self.tcp = Some(self.tcp.take().unwrap_or_default().connected(tools.now, dead_peer));
+        } else if self.tcp.take().is_some() && self.carrier.tcp {
+            self.carry(false, "records may not go over the control connection any more", tools.now);
         }
         self.ask(tools);
     }
@@ -311,7 +317,11 @@ impl Link {
             }
         };
         tcp.hurry(tools.now);
-        self.carrier = Carrier { tcp: over_tcp, since: tools.now, why };
+        self.carry(over_tcp, why, tools.now);
+    }
+
+    fn carry(&mut self, tcp: bool, why: &'static str, now: Now) {
+        self.carrier = Carrier { tcp, since: now, why };
         self.news = true;
     }
 

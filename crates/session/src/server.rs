@@ -15,7 +15,7 @@ use record::{Cipher, Engine, LaneId, Suite};
 use wire::way::Way;
 
 use self::login::CONFLICT_TIME;
-use self::parts::{Conn, Preparing, Site, Stage};
+use self::parts::{Agreed, Conn, Preparing, Site, Stage};
 use crate::client::printable;
 use crate::epoch::{self, Direction, Epoch, LaneIds};
 use crate::framing::{Framer, frame};
@@ -297,7 +297,7 @@ impl Server {
                 self.login(now, id, login, binding)
             }
             (Message::Response(response), Stage::Challenged { .. }) => self.response(now, id, &response),
-            (Message::Open(open), Stage::Welcomed { .. }) => self.open(now, id, open, exporter),
+            (Message::Open(open), Stage::Welcomed(_)) => self.open(now, id, open, exporter),
             (Message::Question(question), Stage::Open { site }) => {
                 self.out.push_back(Output::Asked(index(*site), question));
                 Ok(())
@@ -329,12 +329,10 @@ impl Server {
     /// Makes the lanes of a new epoch.
     fn open(&mut self, now: Now, id: ConnId, open: Open, exporter: &dyn Exporter) -> Result<(), String> {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
-        let Stage::Welcomed { site, instance, cipher, software, paths, tcp } =
-            std::mem::replace(&mut conn.stage, Stage::Handshake)
-        else {
+        let Stage::Welcomed(agreed) = std::mem::replace(&mut conn.stage, Stage::Handshake) else {
             return Ok(());
         };
-        let all = paths + usize::from(tcp);
+        let (site, all) = (agreed.site, agreed.paths + usize::from(agreed.tcp));
         let lanes = self.params.workers * all;
         if open.lanes.len() != lanes || !open.count.is_multiple_of(all) {
             let (theirs, ours) = (open.lanes.len(), open.count);
@@ -344,25 +342,14 @@ impl Server {
         }
         let rx = self.ids.allocate(open.count, &mut *self.random);
         let name = &self.params.sites[site].name;
-        let suite = Suite { cipher, engine: self.params.engine };
+        let suite = Suite { cipher: agreed.cipher, engine: self.params.engine };
         let epoch = Epoch { exporter, site: name, fingerprint: &conn.fingerprint, suite };
         let made = epoch.rx_lanes(Direction::ClientToServer, &rx).map_err(|error| error.to_string())?;
         let tx =
             epoch.tx_lanes(Direction::ServerToClient, &open.lanes, now).map_err(|error| error.to_string())?;
         let missing = rx.iter().copied().collect();
         let segments = open.segments;
-        conn.stage = Stage::Preparing(Box::new(Preparing {
-            site,
-            instance,
-            cipher,
-            software,
-            paths,
-            tcp,
-            rx,
-            missing,
-            tx,
-            segments,
-        }));
+        conn.stage = Stage::Preparing(Box::new(Preparing { agreed, rx, missing, tx, segments }));
         self.out.extend(epoch::install_rx(index(site), open.count / all, made));
         Ok(())
     }
@@ -372,7 +359,7 @@ impl Server {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if let Stage::Preparing(preparing) = &conn.stage {
             // Two may have logged in while there was no session: the first that gets here has the place.
-            let (at, instance) = (preparing.site, preparing.instance);
+            let (at, instance) = (preparing.agreed.site, preparing.agreed.instance);
             if self.sites[at].link.is_some() && self.sites[at].instance != instance {
                 return self.refuse_second(now, id, at);
             }
@@ -382,23 +369,25 @@ impl Server {
             conn.stage = stage;
             return;
         };
-        let Preparing { site: at, instance, cipher, software, paths, tcp, rx, tx, segments, .. } = *preparing;
+        let Preparing { agreed, rx, tx, segments, .. } = *preparing;
+        let Agreed { site: at, instance, cipher, software, paths, tcp, dead_peer } = agreed;
         conn.stage = Stage::Open { site: at };
         self.send(id, &Message::Opened(rx.clone()));
         self.out.extend(epoch::install_tx(index(at), self.params.workers, tx));
         let name = self.params.sites[at].name.clone();
         let site = &mut self.sites[at];
-        let (dead_peer, raise_after) = (self.params.dead_peer, self.params.raise_after);
+        let raise_after = self.params.raise_after;
+        let shape = Shape { rx, paths, tcp, dead_peer };
         match &mut site.link {
             Some(link) => {
                 let Self { params, random, out, .. } = self;
                 let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
-                link.renew(Shape { rx, paths, tcp }, tools);
+                link.renew(shape, tools);
                 site.renewals += 1;
                 self.out.push_back(Output::Log(Level::Info, format!("site {name:?} has new keys")));
             }
             None => {
-                site.link = Some(Link::new(index(at), dead_peer, raise_after, Shape { rx, paths, tcp }, now));
+                site.link = Some(Link::new(index(at), raise_after, shape, now));
                 let text = format!(
                     "site {name:?} is up: from {from}, {}, {software}, paths: {paths}",
                     cipher.name()
@@ -432,7 +421,7 @@ impl Server {
                 // The session lives on while records arrive, and the client comes back.
                 format!("lost the control connection of site {name:?}: {reason}")
             }
-            Stage::Challenged { site: Some(site), .. } | Stage::Welcomed { site, .. } => {
+            Stage::Challenged { site: Some(site), .. } | Stage::Welcomed(Agreed { site, .. }) => {
                 self.sites[*site].last_failure = Some((now, reason.into()));
                 format!("connection from {from}: {reason}")
             }

@@ -109,6 +109,20 @@ fn a_silent_peer_is_dead_after_three_seconds_and_comes_back() {
 }
 
 #[test]
+fn another_dead_peer_time_holds_from_the_next_renewal_on() {
+    let mut world = World::new(7, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", Duration::from_secs(10));
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    world.server.set_limits(Duration::from_secs(1), 8, vec![record::Cipher::Aes128Gcm]);
+    assert!(world.run_until(|world| world.spokes[oslo].client.status().renewals == 1), "{:#?}", world.log);
+    world.run(Duration::from_millis(500));
+    (world.udp, world.tcp) = (false, false);
+    world.run(Duration::from_millis(1200));
+    assert_eq!(world.server.status()[0].state, State::Down);
+    assert_ne!(world.spokes[oslo].client.status().state, State::Up);
+}
+
+#[test]
 fn a_client_that_lost_power_gets_its_place_back() {
     let mut world = World::new(8, &["oslo"]);
     let oslo = world.spoke("oslo", "secret", LONG);

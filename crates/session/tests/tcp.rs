@@ -198,6 +198,54 @@ fn a_server_can_refuse() {
     assert!(why.contains("takes no records over TCP"), "{why}");
 }
 
+/// A server whose setting for this changes while a session goes by either: frames go on, and both ends say how.
+#[test]
+fn a_server_may_change_its_mind() {
+    let mut world = World::new(97, &["oslo"]);
+    with_tcp(&mut world, Duration::from_secs(4));
+    assert!(world.run_until(|world| world.used(0) == [[UDP], [UDP]]), "{:#?}", world.log);
+    let by_tcp = |world: &World| {
+        let ends = [world.spokes[0].client.status(), world.server.status().swap_remove(0)];
+        ends.map(|end| (end.paths.len(), end.transport.is_some_and(|carrier| carrier.tcp)))
+    };
+    for (round, takes) in [false, true, false].into_iter().enumerate() {
+        world.server.set_tcp(takes);
+        let sent = traffic(&mut world, Duration::from_secs(6), 10_000 * round as u64);
+        world.run(ms(200));
+        assert!(all_arrived(&world, &sent), "round {round}: {:#?}", world.log);
+        assert_eq!(by_tcp(&world), [(1 + usize::from(takes), false); 2]);
+    }
+    world.server.set_tcp(true);
+    world.run(Duration::from_secs(5));
+    world.udp = false;
+    world.run(Duration::from_secs(2));
+    assert_eq!(by_tcp(&world), [(2, true); 2]);
+    let renewals = world.spokes[0].client.status().renewals;
+    world.server.set_tcp(false);
+    assert!(world.run_until(|world| world.spokes[0].client.status().renewals > renewals));
+    assert_eq!(by_tcp(&world), [(1, false); 2], "what it does not have carries nothing");
+}
+
+/// Well before the session is dead there is time to go over to TCP, however short that is.
+#[test]
+fn blocked_udp_is_left_before_the_session_is_dead() {
+    for dead_peer in [400, 600, 1000, 1500] {
+        let mut world = World::new(98, &["oslo"]);
+        world.server.set_limits(ms(dead_peer), 8, vec![record::Cipher::Aes128Gcm]);
+        with_tcp(&mut world, LONG);
+        assert!(world.run_until(|world| world.used(0) == [[UDP], [UDP]]), "{:#?}", world.log);
+        world.run(ms(3000));
+        world.udp = false;
+        world.run(ms(dead_peer));
+        assert_eq!(world.used(0), [[TCP], [TCP]], "{dead_peer} ms: {:#?}", world.log);
+        world.run(Duration::from_secs(20));
+        world.udp = true;
+        world.run(Duration::from_secs(3));
+        assert_eq!(world.used(0), [[UDP], [UDP]], "{dead_peer} ms");
+        assert!(!world.logged("is down"), "{dead_peer} ms: {:#?}", world.log);
+    }
+}
+
 #[test]
 fn two_uplinks_and_tcp_behind_them() {
     let mut world = World::new(96, &["oslo"]);

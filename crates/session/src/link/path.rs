@@ -30,9 +30,11 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// One of so many paths, beside which the control connection may carry records.
-    pub(crate) fn of(paths: usize, tcp: bool) -> Self {
+    pub(crate) fn of(paths: usize, tcp: bool, dead_peer: Duration) -> Self {
         let ms = Duration::from_millis;
         let (interval, dead) = if paths == 1 { (ms(250), ms(1000)) } else { (ms(150), ms(700)) };
+        // A path has to be dead well before its session is, so that there is time to go over to another.
+        let (interval, dead) = (interval.min(dead_peer / 8), dead.min(dead_peer / 2));
         Self { alone: paths == 1 && !tcp, interval, dead }
     }
 }
@@ -97,6 +99,16 @@ impl Path {
             challenge: None,
             challenged: None,
             mtu: PathMtu::new(raise_after),
+        }
+    }
+
+    /// From now on it is watched like this.
+    pub(super) fn watch(&mut self, watch: Watch) {
+        if self.watch != watch {
+            self.watch = watch;
+            // What one that was watched less closely shows of its past is no reason for a wait.
+            self.died = false;
+            self.stale = true;
         }
     }
 

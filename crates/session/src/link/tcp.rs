@@ -16,9 +16,11 @@ const STANDBY_INTERVAL: Duration = Duration::from_secs(2);
 const SILENT: Duration = Duration::from_secs(7);
 
 /// The path over the control connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct TcpPath {
     connected: bool,
+    /// How often the peer is asked while it carries frames.
+    interval: Duration,
     /// When something came by it, or it came to be.
     heard: Now,
     next_echo: Now,
@@ -27,13 +29,14 @@ pub(super) struct TcpPath {
 
 impl TcpPath {
     /// The connection has just opened the session.
-    pub(super) fn new(now: Now) -> Self {
-        Self { connected: true, heard: now, next_echo: now, echoes: Echoes::default() }
+    pub(super) fn new(now: Now, dead_peer: Duration) -> Self {
+        Self::default().connected(now, dead_peer)
     }
 
     /// There is a new connection.
-    pub(super) fn connect(&mut self, now: Now) {
-        (self.connected, self.heard, self.next_echo) = (true, now, now);
+    pub(super) fn connected(self, now: Now, dead_peer: Duration) -> Self {
+        let interval = ECHO_INTERVAL.min(dead_peer / 3);
+        Self { connected: true, interval, heard: now, next_echo: now, echoes: self.echoes }
     }
 
     /// There is none any more. Returns whether there was.
@@ -70,7 +73,7 @@ impl TcpPath {
 
     /// Asks for a sign of life now.
     pub(super) fn ask(&mut self, now: Now, carries: bool, random: &mut dyn Random) -> Option<Vec<u8>> {
-        self.next_echo = now + if carries { ECHO_INTERVAL } else { STANDBY_INTERVAL };
+        self.next_echo = now + if carries { self.interval } else { STANDBY_INTERVAL };
         self.connected.then(|| self.echoes.request(now, true, random))
     }
 

@@ -6,7 +6,7 @@ use record::Cipher;
 use wire::way::MAX_PATHS;
 
 use super::Server;
-use super::parts::{Conn, Stage};
+use super::parts::{Agreed, Conn, Stage};
 use crate::client::printable;
 use crate::link::Link;
 use crate::message::{Login, MECHANISM, Message, VERSION, Welcome, refusal};
@@ -158,20 +158,22 @@ impl Server {
         let most = MAX_LANES / self.params.workers.max(1);
         let tcp = login.tcp && self.params.tcp && most > 1;
         let paths = login.paths.min(most - usize::from(tcp)).clamp(1, MAX_PATHS);
+        let dead_peer = self.params.dead_peer;
         let welcome = Message::Welcome(Welcome {
             last,
             version: VERSION,
             lanes: self.params.workers * (paths + usize::from(tcp)),
             data_port: self.params.data_port,
             segments: self.params.sites[site].segments.clone(),
-            dead_peer_ms: self.params.dead_peer.as_millis() as u64,
+            dead_peer_ms: dead_peer.as_millis() as u64,
             cipher: cipher.code(),
             paths,
             tcp,
         });
         if let Some(conn) = self.conns.get_mut(&id) {
             let software = printable(&login.software);
-            conn.stage = Stage::Welcomed { site, instance: login.instance, cipher, software, paths, tcp };
+            let instance = login.instance;
+            conn.stage = Stage::Welcomed(Agreed { site, instance, cipher, software, paths, tcp, dead_peer });
             // A conflict may have taken its time.
             conn.started = now;
         }

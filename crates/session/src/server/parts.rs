@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use record::{Cipher, LaneId, TxLane};
 
@@ -47,7 +48,7 @@ pub(super) enum Stage {
     /// Authenticated, but another instance holds the site.
     Conflict { site: usize, login: Login, last: Vec<u8>, asked: Now },
     /// `welcome` is sent.
-    Welcomed { site: usize, instance: [u8; 16], cipher: Cipher, software: String, paths: usize, tcp: bool },
+    Welcomed(Agreed),
     /// The workers get their receive lanes.
     Preparing(Box<Preparing>),
     /// A session's control connection.
@@ -56,13 +57,19 @@ pub(super) enum Stage {
     Replaced { site: usize, until: Now },
 }
 
-pub(super) struct Preparing {
+/// What `login` and `welcome` agree on.
+pub(super) struct Agreed {
     pub(super) site: usize,
     pub(super) instance: [u8; 16],
     pub(super) cipher: Cipher,
     pub(super) software: String,
     pub(super) paths: usize,
     pub(super) tcp: bool,
+    pub(super) dead_peer: Duration,
+}
+
+pub(super) struct Preparing {
+    pub(super) agreed: Agreed,
     pub(super) rx: Vec<LaneId>,
     pub(super) missing: HashSet<LaneId>,
     pub(super) tx: Vec<TxLane>,
@@ -74,7 +81,7 @@ impl Stage {
         matches!(
             self,
             Self::Conflict { .. }
-                | Self::Welcomed { .. }
+                | Self::Welcomed(_)
                 | Self::Preparing(_)
                 | Self::Open { .. }
                 | Self::Replaced { .. }

@@ -77,9 +77,10 @@ impl Server {
         self.down(now, at, reason);
         let of_site = |stage: &Stage| match stage {
             Stage::Challenged { site, .. } => *site == Some(at),
-            Stage::Conflict { site, .. } | Stage::Welcomed { site, .. } => *site == at,
+            Stage::Conflict { site, .. } => *site == at,
+            Stage::Welcomed(agreed) => agreed.site == at,
             Stage::Open { site } | Stage::Replaced { site, .. } => *site == at,
-            Stage::Preparing(preparing) => preparing.site == at,
+            Stage::Preparing(preparing) => preparing.agreed.site == at,
             Stage::Handshake | Stage::Connected { .. } => false,
         };
         let conns: Vec<ConnId> =
