@@ -267,6 +267,8 @@ impl Client {
         let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
         let alive = link.as_mut().is_none_or(|link| link.handle_timeout(ids, tools));
         if !alive {
+            // Whatever else is wrong, this uplink did not get it through.
+            self.next_uplink = self.current_uplink().map_or(self.next_uplink, |uplink| uplink + 1);
             self.say_bye(farewell::DEAD_PEER, "no record arrived for the dead-peer time");
             self.down(now, "nothing was heard from the server for the dead-peer time (is UDP to its data port let through?)");
         }

@@ -168,6 +168,11 @@ impl Link {
         self.tcp.as_ref().is_some_and(|tcp| tcp.is_silent(now))
     }
 
+    /// Whether so little comes by the control connection that it may be dead soon.
+    pub(crate) fn is_tcp_stalled(&self, now: Now) -> bool {
+        self.tcp.as_ref().is_some_and(|tcp| tcp.is_stalled(self.carrier.since, now))
+    }
+
     /// Whether records may go over the control connection.
     pub(crate) fn takes_tcp(&self) -> bool {
         self.tcp.is_some()

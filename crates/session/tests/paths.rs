@@ -143,6 +143,18 @@ fn all_paths_dead_is_a_dead_peer() {
     assert!(world.run_until(|world| world.used(oslo) == [[0, 1], [0, 1]]), "{:#?}", world.log);
 }
 
+/// The uplink that the session died on is not the first that is tried.
+#[test]
+fn after_a_silence_another_uplink_is_tried_first() {
+    let (mut world, oslo) = two_uplinks(61);
+    world.lines = [false; 4];
+    assert!(world.run_until(|world| world.spokes[oslo].client.view().is_none()));
+    world.lines[1] = true;
+    let before = world.now;
+    assert!(world.run_until(|world| world.used(oslo) == [[1], [1]]), "{:#?}", world.log);
+    assert!(world.now - before < ms(4000), "{:?}", world.now - before);
+}
+
 #[test]
 fn the_largest_record_is_found() {
     for (largest, least) in [(1472, 1472), (9000, 1472), (1424, 1416), (1201, 1200), (1000, 992), (548, 548)]

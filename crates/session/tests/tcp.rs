@@ -246,6 +246,31 @@ fn blocked_udp_is_left_before_the_session_is_dead() {
     }
 }
 
+/// UDP is blocked everywhere, and the uplink dies that carries all over TCP.
+#[test]
+fn tcp_goes_over_to_another_uplink() {
+    for line_known in [false, true] {
+        let mut world = World::new(99, &["oslo"]);
+        let params = world.client_params("oslo", "secret", LONG);
+        world.udp = false;
+        world.spoke_with(ClientParams { tcp: true, uplinks: uplinks(2), ..params });
+        assert!(world.run_until(|world| world.used(0) == [[2], [2]]), "{:#?}", world.log);
+        world.run(Duration::from_secs(5));
+        world.lines[0] = false;
+        if line_known {
+            let (now, mut uplinks) = (world.now, uplinks(2));
+            uplinks.0[0].up = false;
+            world.spokes[0].client.set_uplinks(now, uplinks);
+        }
+        world.run(ms(2500));
+        assert_eq!(world.spokes[0].client.status().renewals, 1, "{:#?}", world.log);
+        let sent = traffic(&mut world, Duration::from_secs(5), 0);
+        world.run(ms(200));
+        assert!(all_arrived(&world, &sent));
+        assert!(!world.logged("is down"), "{:#?}", world.log);
+    }
+}
+
 #[test]
 fn two_uplinks_and_tcp_behind_them() {
     let mut world = World::new(96, &["oslo"]);

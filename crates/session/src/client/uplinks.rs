@@ -44,6 +44,11 @@ impl Client {
         if self.params.uplinks.0.len() > 1 { LOGIN_TIME_OF_SEVERAL } else { LOGIN_TIME }
     }
 
+    /// The uplink that the control connection leaves by.
+    pub(super) fn current_uplink(&self) -> Option<usize> {
+        self.current.and_then(|conn| self.conns.get(&conn)).map(|conn| conn.uplink)
+    }
+
     /// The uplink of the next connection, and its port if that has to be said: the next in turn, past those that are known to be
     /// dead.
     pub(super) fn choose_uplink(&mut self, now: Now) -> (usize, Option<u8>) {
@@ -51,24 +56,31 @@ impl Client {
         let count = uplinks.len().max(1);
         let turn = |at: usize| (self.next_uplink + at) % count;
         let alive = |at: &usize| self.link.as_ref().is_some_and(|link| link.is_usable(*at, now));
-        let chosen = (0..count).map(turn).find(alive).unwrap_or(turn(0));
+        let chosen = (0..count).map(turn).find(alive);
+        let chosen = chosen.or_else(|| (0..count).map(turn).find(|at| self.has_line(*at))).unwrap_or(turn(0));
         self.next_uplink = chosen;
         let port = uplinks.get(chosen).filter(|_| count > 1).map(|uplink| uplink.port);
         (chosen, port)
     }
 
-    /// A control connection whose path is dead is made anew by another.
+    fn has_line(&self, uplink: usize) -> bool {
+        self.params.uplinks.0.get(uplink).is_some_and(|uplink| uplink.up)
+    }
+
+    /// A control connection whose uplink is dead is made anew by another: by one that is alive, or by the next while it carries
+    /// records itself and nothing comes by it.
     pub(super) fn leave_dead_uplink(&mut self, now: Now) {
         if self.moving || self.attempt.is_some() || self.params.uplinks.0.len() < 2 {
             return;
         }
         let Some(link) = &self.link else { return };
-        let Some(uplink) = self.current.and_then(|conn| self.conns.get(&conn)).map(|conn| conn.uplink) else {
-            return;
-        };
+        let Some(uplink) = self.current_uplink() else { return };
         let another = (0..self.paths()).any(|at| at != uplink && link.is_usable(at, now));
-        if another && !link.is_usable(uplink, now) {
+        let other_line = (0..self.params.uplinks.0.len()).any(|at| at != uplink && self.has_line(at));
+        let stalled = other_line && (!self.has_line(uplink) || link.is_tcp_stalled(now));
+        if another && !link.is_usable(uplink, now) || link.carrier().tcp && stalled {
             self.moving = true;
+            self.next_uplink = uplink + 1;
             self.connect_at = Some(now);
             let text = "the control connection's uplink is dead: connects by another".into();
             self.out.push_back(Output::Log(Level::Warn, text));

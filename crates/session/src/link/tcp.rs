@@ -15,6 +15,9 @@ const STANDBY_INTERVAL: Duration = Duration::from_secs(2);
 /// A connection by which nothing has come for so long is dead, whatever TCP says.
 const SILENT: Duration = Duration::from_secs(7);
 
+/// One that carries frames, and by which nothing has come for so many times what both ends ask in, may be.
+const STALLED: u32 = 2;
+
 /// The path over the control connection.
 #[derive(Debug, Default)]
 pub(super) struct TcpPath {
@@ -55,6 +58,11 @@ impl TcpPath {
     /// Whether the connection is dead although nobody has closed it.
     pub(super) fn is_silent(&self, now: Now) -> bool {
         self.connected && now >= self.heard + SILENT
+    }
+
+    /// Whether nothing came by it for longer than it should while it carries frames, which it does since then.
+    pub(super) fn is_stalled(&self, carries_since: Now, now: Now) -> bool {
+        self.connected && now >= self.heard.max(carries_since) + self.interval * STALLED
     }
 
     /// A block came by it. Returns what is to be answered.
