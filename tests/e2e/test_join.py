@@ -280,9 +280,10 @@ def test_a_site_may_have_to_show_a_certificate(lab):
     authority.revoke("branch")
     authority.crl("clients.crl")
     reload(lab, lab.a)
-    assert lab.a.up(), "who is in stays in until its next handshake"
-    again()
-    lab.refused("the client's certificate is revoked")
+    assert not lab.a.up(), "whose certificate is on the list is out at once"
+    assert 'site "branch" is down: the client\'s certificate is revoked' in lab.a.log()
+    revoked = "the client's certificate is revoked"
+    lab.until(lambda: any("connection from" in line and revoked in line for line in lab.a.log().splitlines()))
     assert "revoked" not in (lab.b.show("service", "l2vpn")["sites"][0]["last_failure"] or "")
 
 

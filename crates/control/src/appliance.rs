@@ -346,7 +346,7 @@ impl Appliance {
             Happened::Connected(server, fingerprint) => {
                 self.sessions.connected(now, conn, server, fingerprint, &exporter);
             }
-            Happened::Shown(names) => self.sessions.certificate(conn, names),
+            Happened::Shown(shown) => self.sessions.certificate(conn, shown),
             Happened::Received(bytes) => self.sessions.received(now, conn, &bytes, &exporter),
             Happened::Closed(reason) => self.sessions.closed(now, conn, &reason),
         }

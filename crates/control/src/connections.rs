@@ -11,7 +11,7 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use serde_json::{Value, json};
-use session::{Batch, ConnId, Dial, ExportFailed, Exporter, Now};
+use session::{Batch, ConnId, Dial, ExportFailed, Exporter, Now, Shown};
 
 use crate::certificates::{Watch, client_tls, server_tls};
 use crate::dial::{Dialed, Dialer};
@@ -35,8 +35,8 @@ const ACCEPTS_PER_ROUND: usize = 16;
 pub(crate) enum Happened {
     /// A TCP connection came in.
     Accepted(SocketAddr),
-    /// The peer's certificate is good and has these names.
-    Shown(Vec<String>),
+    /// The peer's certificate is good.
+    Shown(Shown),
     /// TLS is up; a client's end knows the server's address, unless a proxy alone does.
     Connected(Option<IpAddr>, Fingerprint),
     /// Bytes came.
@@ -201,6 +201,23 @@ impl Connections {
         match self.side {
             Side::Server { .. } => self.strangers.refused.read(),
             Side::Client(_) => Vec::new(),
+        }
+    }
+
+    /// What is against the certificate of a client now: it was good when it was shown.
+    pub(crate) fn verify_client(&self, chain: &[Vec<u8>]) -> Result<(), String> {
+        match &self.side {
+            Side::Server { tls, .. } => tls.verify_client(chain),
+            Side::Client(_) => Ok(()),
+        }
+    }
+
+    /// Whom a server's clients have to have their certificates from, and which of these were taken back, in a word that is another
+    /// for others.
+    pub(crate) fn client_trust(&self) -> Option<Fingerprint> {
+        match &self.side {
+            Side::Server { tls, .. } => tls.client_trust(),
+            Side::Client(_) => None,
         }
     }
 
@@ -442,7 +459,9 @@ impl Connections {
             let (server, closing) = (entry.server, entry.closing.is_some());
             let happened = match event {
                 TlsEvent::PeerCertificate(facts) => match &self.side {
-                    Side::Server { .. } => Happened::Shown(facts.carried_names()),
+                    Side::Server { .. } => {
+                        Happened::Shown(Shown { names: facts.carried_names(), chain: entry.tls.peer_chain() })
+                    }
                     Side::Client(_) => {
                         self.watch.shown = Some(facts);
                         continue;

@@ -43,6 +43,7 @@ impl Appliance {
             ));
         }
         let now = self.now();
+        let trust = self.connections.client_trust();
         let sites = self.sessions.prepare(&config).map_err(|error| error.to_string())?;
         // Everything that can fail comes before the first thing that changes.
         let connections = self.connections.prepare(&config.mode).map_err(|error| error.to_string())?;
@@ -55,6 +56,9 @@ impl Appliance {
         self.connections.apply(connections);
         self.consoles.apply(consoles);
         self.sessions.apply(now, &old, &self.layout, sites, &changes);
+        if self.connections.client_trust() != trust {
+            self.sessions.verify_again(now, |chain| self.connections.verify_client(chain));
+        }
         self.operator.configured();
         self.adopt();
         self.outputs();

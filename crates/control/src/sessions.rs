@@ -9,7 +9,7 @@ use session::message::Message;
 use session::scram::{NoVerifier, Verifier};
 use session::{
     Client, ClientParams, ConnId, Exporter, Now, Output, PeerBlock, Random, SegmentList, Server,
-    ServerParams, SessionView, SiteParams, SiteStatus, Uplink, Uplinks,
+    ServerParams, SessionView, Shown, SiteParams, SiteStatus, Uplink, Uplinks,
 };
 use wire::way::Way;
 
@@ -207,10 +207,17 @@ impl Sessions {
         }
     }
 
-    /// The peer showed a certificate with these names in it.
-    pub(crate) fn certificate(&mut self, conn: ConnId, names: Vec<String>) {
+    /// The peer showed a certificate.
+    pub(crate) fn certificate(&mut self, conn: ConnId, shown: Shown) {
         if let Self::Server(server) = self {
-            server.certificate(conn, names);
+            server.certificate(conn, shown);
+        }
+    }
+
+    /// Certificates of clients are believed by other rules from now on.
+    pub(crate) fn verify_again(&mut self, now: Now, verify: impl Fn(&[Vec<u8>]) -> Result<(), String>) {
+        if let Self::Server(server) = self {
+            server.verify_again(now, verify);
         }
     }
 

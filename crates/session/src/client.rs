@@ -15,11 +15,11 @@ use record::{Cipher, Engine, LaneId, Suite};
 use wire::way::Way;
 use zeroize::Zeroizing;
 
-pub(crate) use self::words::printable;
 use self::words::refused_text;
+pub(crate) use self::words::{expired, printable};
 use crate::epoch::{self, Direction, Epoch, LaneIds};
 use crate::framing::{Framer, frame};
-use crate::link::{self, Link, PeerBlock, Shape, Tools};
+use crate::link::{self, Ended, Link, PeerBlock, Shape, Tools};
 use crate::message::{Login, MECHANISM, Message, Open, SegmentList, VERSION, Welcome, farewell};
 use crate::scram::{BINDING_LABEL, BINDING_LEN, ClientScram, SaltedCache};
 use crate::status::{SessionView, SiteStatus, State};
@@ -265,12 +265,8 @@ impl Client {
         }
         let Self { link, ids, params, random, out, .. } = self;
         let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
-        let alive = link.as_mut().is_none_or(|link| link.handle_timeout(ids, tools));
-        if !alive {
-            // Whatever else is wrong, this uplink did not get it through.
-            self.next_uplink = self.current_uplink().map_or(self.next_uplink, |uplink| uplink + 1);
-            self.say_bye(farewell::DEAD_PEER, "no record arrived for the dead-peer time");
-            self.down(now, "nothing was heard from the server for the dead-peer time (is UDP to its data port let through?)");
+        if let Some(ended) = link.as_mut().and_then(|link| link.handle_timeout(ids, tools)) {
+            self.ended(now, ended);
         }
         self.look_at_tcp(now);
         self.leave_dead_uplink(now);
@@ -537,6 +533,23 @@ impl Client {
         self.out.push_back(Output::Log(Level::Warn, format!("cannot connect to the server: {reason}")));
         self.last_failure = Some((now, reason.into()));
         self.retry(now);
+    }
+
+    /// The session cannot go on.
+    fn ended(&mut self, now: Now, ended: Ended) {
+        let reason = match ended {
+            Ended::Silent => {
+                // Whatever else is wrong, this uplink did not get it through.
+                self.next_uplink = self.current_uplink().map_or(self.next_uplink, |uplink| uplink + 1);
+                "nothing was heard from the server for the dead-peer time (is UDP to its data port let through?)"
+                    .into()
+            }
+            Ended::Expired => expired(self.last_failure.as_ref(), self.link.as_ref()),
+        };
+        if let Some(conn) = self.current {
+            self.send(conn, &ended.bye());
+        }
+        self.down(now, &reason);
     }
 
     fn down(&mut self, now: Now, reason: &str) {

@@ -61,6 +61,15 @@ pub struct ExportFailed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
 
+/// The certificate that a client showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The names in it.
+    pub names: Vec<String>,
+    /// It and the others of its chain, in DER.
+    pub chain: Vec<Vec<u8>>,
+}
+
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {

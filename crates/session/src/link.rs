@@ -17,12 +17,15 @@ use wire::way::Way;
 use self::path::{Around, Path, Wanted, Watch};
 use self::tcp::TcpPath;
 use crate::epoch::LaneIds;
-use crate::message::MAX_RECORD;
+use crate::message::{MAX_RECORD, Message, farewell};
 use crate::status::{Carrier, PathState, PathStatus, PathView};
 use crate::{Now, Output, OwnBlock, Random, Uplinks};
 
 /// How long the lanes of the epoch before are received on.
 pub(crate) const OVERLAP: Duration = Duration::from_secs(5);
+
+/// How long the keys of one TLS handshake are used at most, whatever keeps a session from its renewal (protocol 2.4).
+const KEYS_MOST: Duration = Duration::from_secs(15 * 60);
 
 const ECHO_REQUEST: u8 = 1;
 const ECHO_REPLY: u8 = 2;
@@ -70,6 +73,26 @@ pub(crate) struct Tools<'a> {
     pub(crate) uplinks: &'a Uplinks,
     pub(crate) random: &'a mut dyn Random,
     pub(crate) out: &'a mut VecDeque<Output>,
+}
+
+/// Why a session cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nothing was heard for the dead-peer time.
+    Silent,
+    /// Its keys are too old: no renewal has succeeded.
+    Expired,
+}
+
+impl Ended {
+    /// What the peer is told.
+    pub(crate) fn bye(self) -> Message {
+        let (code, text) = match self {
+            Self::Silent => (farewell::DEAD_PEER, "no record arrived for the dead-peer time"),
+            Self::Expired => (farewell::EXPIRED, "the keys were not renewed within 15 minutes"),
+        };
+        Message::Bye { code, text: text.into() }
+    }
 }
 
 /// A block with tunnel ID 0 that arrived in an authentic record.
@@ -236,8 +259,8 @@ impl Link {
         self.send_by_tcp(question, tools);
     }
 
-    /// What is due. False: the peer is dead.
-    pub(crate) fn handle_timeout(&mut self, ids: &mut LaneIds, tools: &mut Tools<'_>) -> bool {
+    /// What is due. Returns why the session cannot go on, if so.
+    pub(crate) fn handle_timeout(&mut self, ids: &mut LaneIds, tools: &mut Tools<'_>) -> Option<Ended> {
         let now = tools.now;
         self.retiring.retain(|(lanes, until)| {
             if now >= *until {
@@ -246,7 +269,10 @@ impl Link {
             now < *until
         });
         if now >= self.heard + self.dead_peer {
-            return false;
+            return Some(Ended::Silent);
+        }
+        if now >= self.keys_since + KEYS_MOST {
+            return Some(Ended::Expired);
         }
         for at in 0..self.paths.len() {
             self.with(at, tools, |path, around| path.handle_timeout(around));
@@ -255,14 +281,15 @@ impl Link {
         let carries = self.carrier.tcp;
         let question = self.tcp.as_mut().and_then(|tcp| tcp.handle_timeout(now, carries, tools.random));
         self.send_by_tcp(question, tools);
-        true
+        None
     }
 
     pub(crate) fn deadline(&self) -> Now {
         let retiring = self.retiring.iter().map(|(_, until)| *until);
         let paths = self.paths.iter().map(|path| path.deadline());
         let tcp = self.tcp.iter().map(TcpPath::deadline);
-        paths.chain(retiring).chain(tcp).fold(self.heard + self.dead_peer, Now::min)
+        let end = (self.heard + self.dead_peer).min(self.keys_since + KEYS_MOST);
+        paths.chain(retiring).chain(tcp).fold(end, Now::min)
     }
 
     /// The peer's address on the first path that carries frames.

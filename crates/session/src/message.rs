@@ -51,6 +51,8 @@ pub mod farewell {
     pub const PROTOCOL: u64 = 4;
     /// The peer is dead.
     pub const DEAD_PEER: u64 = 5;
+    /// No renewal has succeeded in time.
+    pub const EXPIRED: u64 = 6;
 }
 
 /// One message.

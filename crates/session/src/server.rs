@@ -16,10 +16,10 @@ use wire::way::Way;
 
 use self::login::CONFLICT_TIME;
 use self::parts::{Agreed, Conn, Preparing, Site, Stage};
-use crate::client::printable;
+use crate::client::{expired, printable};
 use crate::epoch::{self, Direction, Epoch, LaneIds};
 use crate::framing::{Framer, frame};
-use crate::link::{self, Link, PeerBlock, Shape, Tools};
+use crate::link::{self, Ended, Link, PeerBlock, Shape, Tools};
 use crate::message::{Message, Open, SegmentList, farewell, refusal};
 use crate::scram::{BINDING_LABEL, BINDING_LEN, Verifier};
 use crate::status::{SessionView, SiteStatus, State};
@@ -203,11 +203,15 @@ impl Server {
             let site = &mut sites[at];
             let Some(link) = &mut site.link else { continue };
             let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
-            if !link.handle_timeout(ids, tools) {
+            if let Some(ended) = link.handle_timeout(ids, tools) {
+                let reason = match ended {
+                    Ended::Silent => "nothing was heard from the site for the dead-peer time".into(),
+                    Ended::Expired => expired(site.last_failure.as_ref(), site.link.as_ref()),
+                };
                 if let Some(conn) = site.current {
-                    self.send(conn, &Message::Bye { code: farewell::DEAD_PEER, text: "dead peer".into() });
+                    self.send(conn, &ended.bye());
                 }
-                self.down(now, at, "nothing was heard from the site for the dead-peer time");
+                self.down(now, at, &reason);
             }
             self.tell_carrier(at);
         }
@@ -369,6 +373,7 @@ impl Server {
             conn.stage = stage;
             return;
         };
+        let shown = conn.shown.clone();
         let Preparing { agreed, rx, tx, segments, .. } = *preparing;
         let Agreed { site: at, instance, cipher, software, paths, tcp, dead_peer } = agreed;
         conn.stage = Stage::Open { site: at };
@@ -396,6 +401,7 @@ impl Server {
             }
         }
         site.instance = instance;
+        site.shown = shown;
         site.cipher = Some(cipher);
         site.software = software;
         site.peer_segments = segments;

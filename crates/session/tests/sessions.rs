@@ -356,12 +356,73 @@ fn a_site_that_requires_a_certificate_is_refused_without_it() {
     assert!(reason.contains("authentication failed") && !reason.contains("certificate"), "{reason}");
     world.certificate = Some(vec!["a".into(), "OSLO".into()]);
     assert!(world.run_until(|world| world.is_up(spoke)), "{:#?}", world.log);
-    // A requirement that comes later is felt at the next login, not by the session that is up.
-    world.certificate = None;
+    // The same requirement does not touch the session that is up, nor does one that its certificate meets.
+    for name in ["oslo", "a"] {
+        let now = world.now;
+        let changed = SiteParams { certificate: Some(name.into()), ..site("oslo") };
+        world.server.set_site(now, SessionIndex(0), changed);
+        world.run(Duration::from_secs(1));
+        assert!(world.is_up(spoke));
+    }
     let now = world.now;
-    world.server.set_site(now, SessionIndex(0), required());
-    world.run(Duration::from_secs(1));
-    assert!(world.is_up(spoke));
+    let changed = SiteParams { certificate: Some("other".into()), ..site("oslo") };
+    world.server.set_site(now, SessionIndex(0), changed);
+    assert_eq!(world.server.status()[0].state, State::Down);
+    world.run(Duration::from_secs(20));
+    assert!(world.spokes[spoke].client.view().is_none(), "{:#?}", world.log);
+}
+
+/// One that was taken back ends the session that began with it, even if its control connection is lost at that moment.
+#[test]
+fn certificates_are_verified_again_when_the_rules_change() {
+    for connected in [true, false] {
+        let mut world = World::new(18, &["oslo", "lima"]);
+        world.certificate = Some(vec!["oslo".into()]);
+        let oslo = world.spoke("oslo", "secret", LONG);
+        assert!(world.run_until(|world| world.is_up(oslo)));
+        world.certificate = Some(vec!["lima".into()]);
+        let lima = world.spoke("lima", "secret", LONG);
+        assert!(world.run_until(|world| world.is_up(lima)));
+        world.tcp = connected;
+        if !connected {
+            world.reset_tcp();
+        }
+        let now = world.now;
+        world.server.verify_again(now, |_| Ok(()));
+        assert_eq!(world.server.status()[0].state, State::Up);
+        let revoked = |chain: &[Vec<u8>]| match chain {
+            [own] if own == b"oslo" => Err("the client's certificate is revoked".to_owned()),
+            _ => Ok(()),
+        };
+        world.server.verify_again(now, revoked);
+        let status = world.server.status();
+        assert_eq!((status[0].state, status[1].state), (State::Down, State::Up));
+        assert!(status[0].last_failure.as_ref().is_some_and(|(_, why)| why.contains("revoked")));
+        world.run(Duration::from_millis(100));
+        assert!(world.spokes[oslo].client.view().is_none() || !connected, "the client knows at once");
+    }
+}
+
+/// The server does not renew the session of a client whose certificate is gone, and a client cannot renew with a server that it
+/// does not get through to: neither goes on with old keys.
+#[test]
+fn a_session_that_is_not_renewed_ends_after_a_quarter_of_an_hour() {
+    for refused in [true, false] {
+        let mut world = World::new(19, &["oslo"]);
+        world.certificate = Some(vec!["oslo".into()]);
+        let (now, required) = (world.now, SiteParams { certificate: Some("oslo".into()), ..site("oslo") });
+        world.server.set_site(now, SessionIndex(0), required);
+        let oslo = world.spoke("oslo", "secret", LONG);
+        assert!(world.run_until(|world| world.is_up(oslo)));
+        world.certificate = None;
+        world.tcp = refused;
+        world.run(Duration::from_secs(14 * 60 + 50));
+        assert!(world.is_up(oslo), "{:#?}", world.log);
+        world.run(Duration::from_secs(12));
+        assert_eq!(world.server.status()[0].state, State::Down);
+        assert!(world.spokes[oslo].client.view().is_none());
+        assert!(world.logged("its keys were not renewed within 15 minutes"), "{:#?}", world.log);
+    }
 }
 
 #[test]

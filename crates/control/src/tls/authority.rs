@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName,
 
 use super::material::Material;
 use super::signature::handshake_signatures;
+use super::{Fingerprint, fingerprint};
 
 /// Who may vouch for the other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +97,7 @@ impl Loaded<'_> {
         Ok(Arc::new(ClientVerifier {
             checks,
             authorities: self.certificates.clone(),
+            crls: self.crls.clone(),
             provider: Arc::clone(self.provider),
         }))
     }
@@ -148,7 +150,18 @@ impl ServerCertVerifier for ServerVerifier {
 pub(super) struct ClientVerifier {
     checks: Vec<Arc<dyn ClientCertVerifier>>,
     authorities: Vec<CertificateDer<'static>>,
+    crls: Vec<CertificateRevocationListDer<'static>>,
     provider: Arc<CryptoProvider>,
+}
+
+impl ClientVerifier {
+    /// Another word for other certificates or lists.
+    pub(super) fn trust(&self) -> Fingerprint {
+        let authorities = self.authorities.iter().map(|der| fingerprint(der));
+        let all: Vec<u8> =
+            authorities.chain(self.crls.iter().map(|der| fingerprint(der))).flatten().collect();
+        fingerprint(&all)
+    }
 }
 
 impl ClientCertVerifier for ClientVerifier {

@@ -180,6 +180,13 @@ impl TlsConn {
         }
     }
 
+    /// The certificates that the peer showed, its own first, in DER.
+    pub fn peer_chain(&self) -> Vec<Vec<u8>> {
+        let State::Open { connection, .. } = &self.state else { return Vec::new() };
+        let chain = connection.peer_certificates().unwrap_or_default();
+        chain.iter().map(|certificate| certificate.to_vec()).collect()
+    }
+
     fn step(&mut self, events: &mut Vec<TlsEvent>) -> Result<Step, String> {
         match &mut self.state {
             State::Connecting(_) => self.connecting(),

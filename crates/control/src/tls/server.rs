@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
+use super::authority::ClientVerifier;
+use super::reason::{Whose, describe};
 use super::{ALPN, Authority, Fingerprint, Material, PemError, crypto, fingerprint, own};
 
 /// A server's certificate and settings, shared by its connections.
@@ -15,7 +19,8 @@ use super::{ALPN, Authority, Fingerprint, Material, PemError, crypto, fingerprin
 pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     fingerprint: Fingerprint,
-    material: Material,
+    material: Box<Material>,
+    clients: Option<Arc<ClientVerifier>>,
 }
 
 impl ServerTls {
@@ -39,7 +44,7 @@ impl ServerTls {
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has TLS 1.3 suites");
-        let builder = match clients {
+        let builder = match clients.clone() {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
@@ -51,12 +56,33 @@ impl ServerTls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        Ok(Self { config: Arc::new(config), fingerprint, material })
+        Ok(Self { config: Arc::new(config), fingerprint, material: Box::new(material), clients })
     }
 
     /// The fingerprint of the server's own certificate, which clients may pin.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// Verifies the certificate of a client anew, which was good when it was shown: its own first, then the others of its chain.
+    /// Where clients are not asked for any, all are good.
+    ///
+    /// # Errors
+    /// What is against it.
+    pub fn verify_client(&self, chain: &[Vec<u8>]) -> Result<(), String> {
+        let (Some(verifier), Some((own, others))) = (&self.clients, chain.split_first()) else {
+            return Ok(());
+        };
+        let others: Vec<_> = others.iter().map(|other| CertificateDer::from(other.as_slice())).collect();
+        verifier
+            .verify_client_cert(&CertificateDer::from(own.as_slice()), &others, UnixTime::now())
+            .map(drop)
+            .map_err(|error| describe(&error, Whose::Client))
+    }
+
+    /// A word for the CAs and revocation lists that clients are verified with, if they are.
+    pub(crate) fn client_trust(&self) -> Option<Fingerprint> {
+        self.clients.as_ref().map(|verifier| verifier.trust())
     }
 
     /// When the certificate ends, in seconds since 1970.

@@ -141,6 +141,22 @@ fn clients_show_certificates_that_the_server_verifies() {
 }
 
 #[test]
+fn a_client_that_is_connected_is_verified_again_by_another_list() {
+    let world = World::new();
+    world.crl("branch.crl", &[2]);
+    let lists = ["none.crl", "branch.crl"].map(|crl| world.server(Some(world.root(Some(crl)))));
+    let [before, after] = lists;
+    let pair = Pair::handshake(&world.client(None, Some("branch")), &before);
+    let chain = pair.server.peer_chain();
+    assert_eq!(chain.len(), 2);
+    assert_eq!(before.verify_client(&chain), Ok(()));
+    assert_eq!(after.verify_client(&chain), Err("the client's certificate is revoked".into()));
+    assert_eq!(world.server(None).verify_client(&chain), Ok(()), "nobody is asked for one");
+    assert_ne!(before.client_trust(), after.client_trust());
+    assert_eq!(before.client_trust(), world.server(Some(world.root(Some("none.crl")))).client_trust());
+}
+
+#[test]
 fn what_is_wrong_with_a_clients_certificate_stands_in_the_servers_log_only() {
     let world = World::new();
     world.crl("branch.crl", &[2]);

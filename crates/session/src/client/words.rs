@@ -1,8 +1,9 @@
 //! What is told of the server.
 
 use super::Client;
+use crate::link::Link;
 use crate::message::{SegmentList, refusal};
-use crate::{Level, Output};
+use crate::{Level, Now, Output};
 
 impl Client {
     /// Tells which segments do not fit the server's.
@@ -20,6 +21,13 @@ impl Client {
             self.out.push_back(Output::Log(Level::Warn, line));
         }
     }
+}
+
+/// That a session ends since it was not renewed, and what kept it from that.
+pub(crate) fn expired(last_failure: Option<&(Now, String)>, link: Option<&Link>) -> String {
+    let since = link.map_or(Now::ZERO, |link| link.keys_since);
+    let why = last_failure.filter(|(at, _)| *at >= since).map(|(_, why)| format!(": {why}"));
+    format!("its keys were not renewed within 15 minutes{}", why.unwrap_or_default())
 }
 
 /// What a refusal means.

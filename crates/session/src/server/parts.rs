@@ -10,7 +10,7 @@ use crate::framing::Framer;
 use crate::link::Link;
 use crate::message::{Login, SegmentList};
 use crate::scram::{BINDING_LEN, ServerScram};
-use crate::{ConnId, Now};
+use crate::{ConnId, Now, Shown};
 
 /// The changing part of a site.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(super) struct Site {
     pub(super) vacant: bool,
     pub(super) link: Option<Link>,
     pub(super) instance: [u8; 16],
+    /// The certificate that its client showed for the present epoch.
+    pub(super) shown: Option<Shown>,
     /// The connection that the present epoch came from, while it is open.
     pub(super) current: Option<ConnId>,
     pub(super) cipher: Option<Cipher>,
@@ -33,8 +35,8 @@ pub(super) struct Conn {
     pub(super) from: SocketAddr,
     pub(super) started: Now,
     pub(super) fingerprint: [u8; 32],
-    /// The names in the certificate that the client showed.
-    pub(super) shown: Option<Vec<String>>,
+    /// The certificate that the client showed.
+    pub(super) shown: Option<Shown>,
     pub(super) stage: Stage,
 }
 
@@ -77,6 +79,16 @@ pub(super) struct Preparing {
 }
 
 impl Stage {
+    /// The site whose login it has passed, if it is not open yet.
+    pub(super) fn passed(&self) -> Option<usize> {
+        match self {
+            Self::Conflict { site, .. } => Some(*site),
+            Self::Welcomed(agreed) => Some(agreed.site),
+            Self::Preparing(preparing) => Some(preparing.agreed.site),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_authenticated(&self) -> bool {
         matches!(
             self,

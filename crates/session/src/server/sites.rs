@@ -27,8 +27,8 @@ impl Server {
         self.params.ciphers = ciphers;
     }
 
-    /// Adds a site, or changes the one at this place. A session goes on unless the site is now disabled, or has another name or
-    /// password. Places are to be filled in order, without a gap.
+    /// Adds a site, or changes the one at this place. A session goes on unless the site is now disabled, has another name or
+    /// password, or has to show a certificate that its client did not. Places are to be filled in order, without a gap.
     pub fn set_site(&mut self, now: Now, session: SessionIndex, params: SiteParams) {
         let at = usize::from(session.0);
         if at == self.sites.len() {
@@ -43,12 +43,16 @@ impl Server {
                 if same { "the operator disabled the site" } else { "the site's credentials changed" };
             self.dismiss(now, at, reason);
         }
+        let demand_changed = self.params.sites[at].certificate != params.certificate;
         let segments_changed = self.params.sites[at].segments != params.segments;
         if self.sites[at].vacant || self.params.sites[at].name != params.name {
             self.sites[at] = Site::default();
         }
         let segments = params.segments.clone();
         self.params.sites[at] = params;
+        if demand_changed {
+            self.demand_changed(now, at);
+        }
         if segments_changed && self.sites[at].link.is_some() {
             if let Some(conn) = self.sites[at].current {
                 self.send(conn, &Message::Segments(segments));
@@ -67,7 +71,7 @@ impl Server {
     }
 
     /// Ends a site's session and the logins that are on their way.
-    fn dismiss(&mut self, now: Now, at: usize, reason: &str) {
+    pub(super) fn dismiss(&mut self, now: Now, at: usize, reason: &str) {
         if let Some(conn) = self.sites[at].current {
             self.send(
                 conn,
@@ -77,11 +81,8 @@ impl Server {
         self.down(now, at, reason);
         let of_site = |stage: &Stage| match stage {
             Stage::Challenged { site, .. } => *site == Some(at),
-            Stage::Conflict { site, .. } => *site == at,
-            Stage::Welcomed(agreed) => agreed.site == at,
             Stage::Open { site } | Stage::Replaced { site, .. } => *site == at,
-            Stage::Preparing(preparing) => preparing.agreed.site == at,
-            Stage::Handshake | Stage::Connected { .. } => false,
+            login => login.passed() == Some(at),
         };
         let conns: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| of_site(&conn.stage)).map(|(id, _)| *id).collect();
@@ -89,5 +90,10 @@ impl Server {
             self.fail(now, conn, reason);
         }
         self.out.push_back(Output::Changed(index(at)));
+    }
+
+    /// Whether a connection has passed the login of a site, and is not open yet.
+    pub(super) fn is_login_of(&self, id: ConnId, at: usize) -> bool {
+        self.conns.get(&id).is_some_and(|conn| conn.stage.passed() == Some(at))
     }
 }

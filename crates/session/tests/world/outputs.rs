@@ -2,7 +2,7 @@
 
 use session::message::Message;
 use session::question::{Answer, Question};
-use session::{ConnId, Dial, Output, OwnBlock};
+use session::{ConnId, Dial, Output, OwnBlock, Shown};
 
 use super::chance::Tls;
 use super::{LATENCY, World, server_address};
@@ -92,7 +92,9 @@ impl World {
                 self.tls.insert(tls, (at, conn, uplink));
                 self.spokes[at].conns.insert(conn, tls);
                 if let Some(names) = &self.certificate {
-                    self.server.certificate(ConnId(tls), names.clone());
+                    let (names, chain) =
+                        (names.clone(), names.iter().map(|name| name.clone().into()).collect());
+                    self.server.certificate(ConnId(tls), Shown { names, chain });
                 }
                 self.server.connected(now, ConnId(tls), self.fingerprint, &Tls(tls));
                 self.spokes[at].client.connected(
