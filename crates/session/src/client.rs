@@ -81,6 +81,8 @@ pub struct Client {
     /// When to connect next; `None` while there is no need to.
     connect_at: Option<Now>,
     redirect: Option<String>,
+    /// How many redirects it has followed one after the other.
+    redirects: u32,
     /// The uplink that the next connection leaves by.
     next_uplink: usize,
     /// A connection by another uplink is wanted, since that of the present one is dead.
@@ -143,6 +145,7 @@ impl Client {
             peer_segments: Vec::new(),
             connect_at: Some(now),
             redirect: None,
+            redirects: 0,
             next_uplink: 0,
             moving: false,
             failures: 0,
@@ -327,6 +330,9 @@ impl Client {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         let (uplink, port) = self.choose_uplink(now);
+        if self.redirect.is_none() {
+            self.redirects = 0;
+        }
         let (framer, stage) = (Framer::default(), Stage::Connecting);
         let until = now + self.connect_time();
         self.conns.insert(conn, Conn { framer, until, uplink, server: None, stage, left: false });
@@ -354,11 +360,8 @@ impl Client {
                 }
                 return Err(refused_text(code, &text));
             }
-            (Message::Redirect(address), _) => {
-                self.out.push_back(Output::Log(Level::Info, format!("the server sends us to {address:?}")));
-                self.redirect = Some(address);
-                self.close(id);
-                self.connect_at = Some(now);
+            (Message::Redirect(address), Stage::LoggingIn(_) | Stage::Proving(_)) => {
+                return self.redirected(now, id, address);
             }
             (Message::Bye { code: farewell::REPLACED, .. }, Stage::Open) if self.attempt.is_some() => {
                 // Our own records go by it until the newer connection is open here, too.

@@ -1,4 +1,4 @@
-//! Test frames (protocol 4.9): frames of the appliance itself that cross a session like any other, and that the other end takes and
+//! Test frames (protocol 4.10): frames of the appliance itself that cross a session like any other, and that the other end takes and
 //! counts.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Records inside a TLS connection (protocol 2.5): many in one message.
+//! Records inside a TLS connection (protocol 4.7): many in one message.
 
 use std::ops::Range;
 
