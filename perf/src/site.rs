@@ -327,7 +327,7 @@ impl Site {
 
 #[inline]
 fn view<'a>(common: &'a Common, counters: &'a CoreCounters, now: Now) -> View<'a> {
-    View { tables: &common.tables, fdb: &common.fdb, counters, now }
+    View { tables: &common.tables, fdb: &common.fdb, counters, now, dry: false }
 }
 
 /// The MAC address of a site's port.

@@ -56,16 +56,32 @@ impl StormControl {
 
     /// Takes one frame off the budget of the side that it came from. False: there is none left.
     pub fn allows(&self, from: Packed, kind: Flooded, now: Duration) -> bool {
+        let Some((due, take)) = self.budget(from, kind, now) else { return true };
+        due.fetch_update(Relaxed, Relaxed, take).is_ok()
+    }
+
+    /// Whether it would allow a frame, which takes nothing off.
+    pub fn would_allow(&self, from: Packed, kind: Flooded, now: Duration) -> bool {
+        self.budget(from, kind, now).is_none_or(|(due, take)| take(due.load(Relaxed)).is_some())
+    }
+
+    /// What is left of a budget, and what is left of it after one frame more. `None`: there is no limit.
+    fn budget(
+        &self,
+        from: Packed,
+        kind: Flooded,
+        now: Duration,
+    ) -> Option<(&AtomicU64, impl Fn(u64) -> Option<u64> + use<>)> {
         let rate = match kind {
             Flooded::Broadcast => self.limits.broadcast,
             Flooded::Multicast => self.limits.multicast,
             Flooded::UnknownUnicast => self.limits.unknown_unicast,
         };
-        let Some(due) = self.due.get(&side_of(from.get())).filter(|_| rate > 0) else { return true };
+        let due = self.due.get(&side_of(from.get())).filter(|_| rate > 0)?;
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX / 2);
         let interval = BURST / u64::from(rate);
-        let take = |due: u64| Some(due.max(now) + interval).filter(|next| next - now <= BURST);
-        due[kind as usize].fetch_update(Relaxed, Relaxed, take).is_ok()
+        let take = move |due: u64| Some(due.max(now) + interval).filter(|next| next - now <= BURST);
+        Some((&due[kind as usize], take))
     }
 }
 
@@ -102,7 +118,10 @@ mod tests {
             "the other side has its own"
         );
         assert_eq!(passed(&control, SITE, Flooded::Multicast, 0..5000), 5000, "no limit");
+        let would = |at| control.would_allow(SITE.into(), Flooded::UnknownUnicast, Duration::from_millis(at));
+        assert!(would(0) && would(0), "asking takes nothing");
         assert_eq!(passed(&control, SITE, Flooded::UnknownUnicast, 0..1), 1);
+        assert!(!would(500) && would(1000));
         assert_eq!(passed(&control, SITE, Flooded::UnknownUnicast, 1..900), 0);
     }
 

@@ -39,6 +39,11 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $help,)* }
             }
 
+            /// Whether a packet is lost by it: it may have gone on, or be in the control thread's hands.
+            pub fn is_loss(self) -> bool {
+                !matches!(self, Self::MacLimit | Self::OwnDestination | Self::NeighbourHeld)
+            }
+
             /// Where it belongs.
             pub fn group(self) -> Group {
                 match self { $(Self::$variant => Group::$group,)* }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use bridge::{AttachmentIndex, Endpoint, Rules};
+use bridge::{AttachmentIndex, Endpoint, Rules, SegmentIndex};
 use counters::DropReason;
 use wire::buf::PacketBuf;
 use wire::ethernet::{self, EtherType};
@@ -164,15 +164,14 @@ fn accept<B: PacketBuf>(
     let meta = Meta { segment, from: from.into(), dst, src, checks };
     let payload = buf.len() - ethernet::HEADER_LEN - tags.octets;
     if let Err(reason) = bridgeable(dst, src, payload, mtu) {
-        view.dropped_in(segment, reason);
-        return Classified::Drop(reason, buf);
+        return refused(view, segment, reason, buf);
     }
     let probe = dst.is_loop_probe();
     match entry.state {
         _ if probe => {}
         AttachmentState::Forwarding => {}
-        AttachmentState::Listening => return Classified::Drop(DropReason::LoopListening, buf),
-        AttachmentState::Blocked => return Classified::Drop(DropReason::LoopBlocked, buf),
+        AttachmentState::Listening => return refused(view, segment, DropReason::LoopListening, buf),
+        AttachmentState::Blocked => return refused(view, segment, DropReason::LoopBlocked, buf),
     }
     if tags.priority == 0 {
         buf.trim_front(ADDRESSES + tags.octets);
@@ -183,4 +182,11 @@ fn accept<B: PacketBuf>(
         buf.data_mut()[..TAG_LEN].copy_from_slice(&tag.to_be_bytes());
     }
     if probe { Classified::Probe(meta, buf) } else { Classified::Frame(meta, buf) }
+}
+
+/// A frame whose segment is known goes no further.
+#[cold]
+fn refused<B>(view: View<'_>, segment: SegmentIndex, reason: DropReason, buf: B) -> Classified<B> {
+    view.dropped_in(segment, reason);
+    Classified::Drop(reason, buf)
 }

@@ -19,14 +19,18 @@ impl View<'_> {
     #[inline]
     pub(crate) fn lost(&self, reason: DropReason, place: Place, packet: [&[u8]; 2]) {
         self.dropped(reason);
-        if self.counters.samples.due(reason, self.now.0) || self.tables.taps.is_some() {
+        if self.counters.samples.due(reason, self.now.0) || self.taps().is_some() {
             self.remember(reason, place, packet);
         }
     }
 
-    /// Counts a frame that is dropped, given from its EtherType on, for its segment as well, and for the session that it came from.
+    /// Counts a frame that is dropped, given from its EtherType on, for its segment as well, and for the session that it came from. One
+    /// that is only out of the workers' hands is counted by its reason, and nothing else.
     #[inline]
     pub(crate) fn lost_frame(&self, reason: DropReason, meta: &Meta, rest: &[u8]) {
+        if !reason.is_loss() {
+            return self.dropped_of(meta.segment, reason);
+        }
         self.dropped_in(meta.segment, reason);
         if let Endpoint::Session(session) = meta.from.get() {
             self.dropped_from(session);
@@ -65,7 +69,7 @@ impl View<'_> {
             };
             samples.keep(reason, now, origin, packet);
         }
-        if let Some(taps) = &self.tables.taps {
+        if let Some(taps) = self.taps() {
             taps.dropped(now, reason, place, packet);
         }
     }

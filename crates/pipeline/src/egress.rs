@@ -24,18 +24,22 @@ pub(crate) fn send<B: PacketBuf, S: Sink<B>>(
 ) {
     // The segment is checked once more: no frame leaves its segment, whatever the FDB says.
     let Some(entry) = view.tables.attachment(attachment).filter(|entry| entry.segment == meta.segment) else {
-        return view.lost(DropReason::NoDestination, meta.place(), [&meta.addresses(), buf.data()]);
+        return lost(view, DropReason::NoDestination, meta, buf.data());
     };
     if meta.checks.any(Checks::REFLECTIONS) {
         inspect::leaves(view, meta, attachment, buf.data());
     }
     match encapsulate(view, entry, remote, meta, &mut buf) {
         Ok(port) => sink.send(port, buf),
-        Err(reason) => {
-            view.dropped_in(meta.segment, reason);
-            view.lost(reason, meta.place(), [&meta.addresses(), buf.data()]);
-        }
+        Err(reason) => lost(view, reason, meta, buf.data()),
     }
+}
+
+/// One copy of a frame does not leave; it was taken from where it came from, and others of it may have left.
+#[cold]
+fn lost(view: View<'_>, reason: DropReason, meta: &Meta, rest: &[u8]) {
+    view.dropped_in(meta.segment, reason);
+    view.lost(reason, meta.place(), [&meta.addresses(), rest]);
 }
 
 fn encapsulate<B: PacketBuf>(

@@ -77,6 +77,8 @@ pub struct View<'a> {
     pub counters: &'a CoreCounters,
     /// The time.
     pub now: Now,
+    /// Whether this only finds out what would happen: nobody who captures sees it, and no budget is spent.
+    pub dry: bool,
 }
 
 impl View<'_> {
@@ -95,6 +97,18 @@ impl View<'_> {
         if let Some(counters) = self.counters.segments.get(usize::from(segment.0)) {
             counters.drops.add(reason, 1);
         }
+    }
+
+    /// Counts a dropped packet that belongs to a segment.
+    pub(crate) fn dropped_of(&self, segment: SegmentIndex, reason: DropReason) {
+        self.dropped(reason);
+        self.dropped_in(segment, reason);
+    }
+
+    /// Who captures, if anybody does.
+    #[inline]
+    pub fn taps(&self) -> Option<&Taps> {
+        self.tables.taps.as_ref().filter(|_| !self.dry)
     }
 }
 
@@ -152,7 +166,7 @@ impl<P: BufPool> Engine<P> {
         match &entry.role {
             PortRole::Trunk(trunk) => self.trunk_burst(view, sink, (port, entry, trunk), burst),
             PortRole::Uplink(uplink) => {
-                if view.tables.taps.as_ref().is_some_and(Taps::want_records) {
+                if view.taps().is_some_and(Taps::want_records) {
                     self.tap_records(view, burst);
                 }
                 for buf in burst.drain(..) {
@@ -288,7 +302,7 @@ impl<P: BufPool> Engine<P> {
             return self.pack(view, sink, session, &meta, &frame.rest, None);
         }
         let Some(buf) = copy_of(&mut self.pool, &frame.rest) else {
-            return view.dropped(DropReason::NoBuffer);
+            return view.dropped_of(segment, DropReason::NoBuffer);
         };
         let body = Body::Own(buf);
         match frame.to {

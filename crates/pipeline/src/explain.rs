@@ -1,5 +1,5 @@
 //! What the data path does with a frame, found out by doing it: the same engine and the same tables, with counters, forwarding
-//! database and ports of their own, so that nothing is learned, counted or sent.
+//! database and ports of their own, so that nothing is learned, counted, captured or sent, and no budget is spent.
 
 use std::net::SocketAddr;
 
@@ -72,7 +72,7 @@ pub fn from_port(tables: &Tables, fdb: &Fdb, now: Now, port: PortIndex, frame: &
     let Some(entry) = tables.ports.get(port.index()) else { return vec![Finding::NoTrunk] };
     let PortRole::Trunk(trunk) = &entry.role else { return vec![Finding::NoTrunk] };
     let Some(buf) = dry.buf(frame) else { return vec![Finding::Dropped(DropReason::NoBuffer)] };
-    let view = View { tables, fdb: &dry.fdb, counters: &dry.counters, now };
+    let view = dry.view(tables, now);
     match classify::classify(view, entry, trunk, buf) {
         Classified::Frame(meta, buf) => dry.forward(fdb, view.now, tables, &meta, buf),
         Classified::Probe(meta, buf) => vec![entered(&meta, buf.data()), Finding::Probe],
@@ -91,7 +91,7 @@ pub fn from_session(
     frame: &[u8],
 ) -> Vec<Finding> {
     let mut dry = Dry::new(tables);
-    let view = View { tables, fdb: &dry.fdb, counters: &dry.counters, now };
+    let view = dry.view(tables, now);
     let Some(meta) = Unpacked::default().accept(view, session, tunnel, frame) else { return dry.drops() };
     if meta.dst.is_loop_probe() {
         return vec![entered(&meta, &frame[ADDRESSES..]), Finding::Probe];
@@ -117,6 +117,10 @@ impl Dry {
         }
     }
 
+    fn view<'a>(&'a self, tables: &'a Tables, now: Now) -> View<'a> {
+        View { tables, fdb: &self.fdb, counters: &self.counters, now, dry: true }
+    }
+
     fn buf(&mut self, octets: &[u8]) -> Option<HeapBuf> {
         let mut buf = self.pool.alloc()?;
         buf.append(octets.len())?.copy_from_slice(octets);
@@ -124,7 +128,7 @@ impl Dry {
     }
 
     fn forward(&self, real: &Fdb, now: Now, tables: &Tables, meta: &Meta, buf: HeapBuf) -> Vec<Finding> {
-        let view = View { tables, fdb: &self.fdb, counters: &self.counters, now };
+        let view = self.view(tables, now);
         let from = meta.from.get();
         let source = self.copy(real, meta.segment, meta.src);
         let destination = self.copy(real, meta.segment, meta.dst);

@@ -104,7 +104,7 @@ impl<P: BufPool> Engine<P> {
     ) {
         match body.into_buf(&mut self.pool) {
             Some(buf) => egress::send(view, sink, meta, to, buf),
-            None => view.dropped(DropReason::NoBuffer),
+            None => view.dropped_of(meta.segment, DropReason::NoBuffer),
         }
     }
 
@@ -167,7 +167,7 @@ impl<P: BufPool> Engine<P> {
             };
             match copy {
                 Some(copy) => egress::send(view, sink, meta, target, copy),
-                None => view.dropped(DropReason::NoBuffer),
+                None => view.dropped_of(meta.segment, DropReason::NoBuffer),
             }
         }
     }

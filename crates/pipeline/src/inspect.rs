@@ -19,7 +19,7 @@ impl<P: BufPool> Engine<P> {
     #[cold]
     pub(crate) fn inspect(&mut self, view: View<'_>, meta: &Meta, rest: &[u8]) -> Result<(), DropReason> {
         if meta.checks.any(Checks::WATCHED) {
-            if let Some(taps) = &view.tables.taps {
+            if let Some(taps) = view.taps() {
                 taps.entered(view.now.0, meta.segment, meta.from.get(), [&meta.addresses(), rest]);
             }
             if policy(view, meta).is_some_and(|policy| policy.own == Some(meta.dst)) {
@@ -122,6 +122,9 @@ fn comes_back(view: View<'_>, meta: &Meta, rest: &[u8]) -> bool {
 /// Notes a frame that leaves by an attachment, where such frames come back.
 #[cold]
 pub(crate) fn leaves(view: View<'_>, meta: &Meta, at: AttachmentIndex, rest: &[u8]) {
+    if view.dry {
+        return;
+    }
     if let Some(reflections) = policy(view, meta).and_then(|policy| policy.reflections.as_ref()) {
         reflections.left(at, meta.dst, meta.src, rest, view.now.0);
     }
@@ -138,7 +141,10 @@ pub(crate) fn stays(view: View<'_>, meta: &Meta, session: SessionIndex, rest: &[
 #[cold]
 pub(crate) fn storm_allows(view: View<'_>, meta: &Meta, kind: Flooded) -> bool {
     let control = policy(view, meta).and_then(|policy| policy.storm.as_ref());
-    control.is_none_or(|control| control.allows(meta.from, kind, view.now.0))
+    control.is_none_or(|control| match view.dry {
+        true => control.would_allow(meta.from, kind, view.now.0),
+        false => control.allows(meta.from, kind, view.now.0),
+    })
 }
 
 /// Clamps the maximum segment size of a handshake that enters the tunnel here. A frame that comes through a session was looked at by the

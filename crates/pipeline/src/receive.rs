@@ -164,8 +164,9 @@ impl Unpacked {
             return None;
         };
         let rest = &frame[ADDRESSES..];
-        let tag = if priority_tag(rest).is_some() { TAG_LEN } else { 0 };
-        if let Err(reason) = bridgeable(dst, src, rest.len() - 2 - tag, mtu) {
+        let header = if priority_tag(rest).is_some() { TAG_LEN + 2 } else { 2 };
+        let payload = rest.len().checked_sub(header).ok_or(DropReason::Runt);
+        if let Err(reason) = payload.and_then(|payload| bridgeable(dst, src, payload, mtu)) {
             refused(view, session, Some(segment), reason, frame);
             return None;
         }
@@ -317,7 +318,7 @@ impl<P: BufPool> Engine<P> {
             });
         }
         let mut unpacked = Unpacked::default();
-        if let Some(taps) = &view.tables.taps {
+        if let Some(taps) = view.taps() {
             let opened = &buf.data()[record.plaintext.start - record::HEADER_LEN..record.plaintext.end];
             taps.opened(view.now.0, record.session, false, [opened, &[]]);
         }

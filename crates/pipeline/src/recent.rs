@@ -46,8 +46,7 @@ impl Recent {
             }
             // The frame itself is forwarded: a full table makes for flooding, not for loss.
             Learned::Full => {
-                view.dropped(DropReason::MacLimit);
-                view.dropped_in(meta.segment, DropReason::MacLimit);
+                view.dropped_of(meta.segment, DropReason::MacLimit);
             }
             Learned::Pinned(_) => return Err(DropReason::DuplicateMac),
             Learned::Busy => {}

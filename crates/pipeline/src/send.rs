@@ -259,7 +259,7 @@ impl<P: BufPool> Engine<P> {
     /// Shows the records among a burst of an uplink to those who capture them, before they are opened in place.
     #[cold]
     pub(crate) fn tap_records(&self, view: View<'_>, burst: &[P::Buf]) {
-        let Some(taps) = &view.tables.taps else { return };
+        let Some(taps) = view.taps() else { return };
         for buf in burst {
             if let Some(session) = self.rx.session_of(buf.data()) {
                 taps.outside(view.now.0, session, false, buf.data());
@@ -271,8 +271,8 @@ impl<P: BufPool> Engine<P> {
         match path_of(view, at) {
             Some(path) => self.close_record_on(view, sink, at, path),
             None => {
-                if self.tx.get(at).and_then(|tx| tx.open.take()).is_some() {
-                    view.dropped(DropReason::NoPeerAddress);
+                if let Some(open) = self.tx.get(at).and_then(|tx| tx.open.take()) {
+                    given_up(view, at.session, &open.packed, DropReason::NoPeerAddress);
                 }
             }
         }
@@ -287,22 +287,22 @@ impl<P: BufPool> Engine<P> {
         };
         buf.truncate(HEADER_LEN + blocks.len());
         if buf.append(TAG_LEN).is_none() {
-            return view.dropped(DropReason::NoBuffer);
+            return given_up(view, at.session, &packed, DropReason::NoBuffer);
         }
-        if view.tables.taps.is_some() {
+        if view.taps().is_some() {
             opened(view, at.session, &tx.lane, &buf.data()[HEADER_LEN..][..blocks.len()]);
         }
         // A mark of congestion on a record in which no frame begins would be lost.
         let begins = path.marks.ecn && block::begins(&buf.data()[HEADER_LEN..][..blocks.len()]);
         if tx.lane.seal(buf.data_mut(), view.now.0).is_err() {
-            return view.dropped(DropReason::LaneExhausted);
+            return given_up(view, at.session, &packed, DropReason::LaneExhausted);
         }
         let mark = path.marks.any().then(|| if begins { tx.mark } else { tx.mark.without_ecn() });
         if let Some(header) = &path.header {
             let own = if path.port_per_worker { self.worker.index as u16 } else { 0 };
             let source_port = header.src().port().wrapping_add(own);
             if !header.write(&mut buf, source_port) {
-                return view.dropped(DropReason::NoBuffer);
+                return given_up(view, at.session, &packed, DropReason::NoBuffer);
             }
             if let Some(mark) = mark {
                 mark.write(buf.data_mut(), ethernet::HEADER_LEN, header.src().is_ipv4());
@@ -320,7 +320,7 @@ impl<P: BufPool> Engine<P> {
             counters.tx_broadcast.add(broadcast);
             counters.tx_unknown_unicast.add(unknown);
         }
-        if let (Some(taps), Some(_)) = (&view.tables.taps, &path.header) {
+        if let (Some(taps), Some(_)) = (view.taps(), &path.header) {
             taps.outside(view.now.0, at.session, true, buf.data());
         }
         match path.header {
@@ -340,10 +340,19 @@ fn not_sent(view: View<'_>, session: SessionIndex, meta: &Meta, rest: &[u8], rea
     view.lost(reason, meta.place(), [&meta.addresses(), rest]);
 }
 
+/// A record is not sent: each frame that ends in it is lost, or what it has else.
+#[cold]
+fn given_up(view: View<'_>, session: SessionIndex, packed: &Packed, reason: DropReason) {
+    view.counters.drops.add(reason, packed.frames.max(1));
+    if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
+        counters.tx_dropped.add(packed.frames);
+    }
+}
+
 /// Shows a frame that is sent into a session to those who capture them.
 #[cold]
 fn watched(view: View<'_>, session: SessionIndex, meta: &Meta, rest: &[u8]) {
-    if let Some(taps) = &view.tables.taps {
+    if let Some(taps) = view.taps() {
         taps.crossed(view.now.0, meta.segment, session, [&meta.addresses(), rest]);
     }
 }
@@ -351,7 +360,7 @@ fn watched(view: View<'_>, session: SessionIndex, meta: &Meta, rest: &[u8]) {
 /// Shows a record that is about to be sealed to those who capture them.
 #[cold]
 fn opened(view: View<'_>, session: SessionIndex, lane: &TxLane, blocks: &[u8]) {
-    if let Some(taps) = &view.tables.taps {
+    if let Some(taps) = view.taps() {
         taps.opened(view.now.0, session, true, [&lane.next_header(), blocks]);
     }
 }

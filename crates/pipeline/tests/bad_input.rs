@@ -3,8 +3,10 @@
 
 mod world;
 
+use bridge::{Endpoint, SegmentIndex};
 use counters::DropReason;
 use pipeline::command::{Command, Event};
+use pipeline::notice::{OwnFrame, Target};
 use proptest::prelude::*;
 use wire::mac::MacAddr;
 use world::*;
@@ -131,7 +133,52 @@ fn without_a_lane_or_a_path_frames_are_counted() {
     assert_eq!(a.drops(DropReason::NoPeerAddress), 1);
 }
 
+#[test]
+fn a_record_that_is_given_up_counts_its_frames() {
+    let (mut a, _) = sites();
+    let mut sent = Sent::default();
+    let packets = [1, 2, 3].map(|id| tagged(&frame(MacAddr::BROADCAST, host(id), 50, 1), 10));
+    a.begin(TRUNK, &packets, &mut sent);
+    // The way to the peer is lost while the record is open.
+    a.tables.sessions[0].as_mut().expect("up").paths[0].path = None;
+    a.finish(&mut sent);
+    assert!(sent.0.is_empty());
+    assert_eq!((a.drops(DropReason::NoPeerAddress), a.counters.sessions[0].tx_dropped.get()), (3, 3));
+}
+
+/// A record with whatever this is behind the addresses.
+fn sent_as_it_is(site: &mut Site, rest: Vec<u8>) -> Vec<Vec<u8>> {
+    let to = Target::Endpoint(Endpoint::Session(SESSION));
+    let own = OwnFrame { segment: SegmentIndex(0), to, dst: host(2), src: host(1), rest };
+    site.command(Command::SendFrame(Box::new(own))).on(UPLINK)
+}
+
+#[test]
+fn a_frame_from_a_peer_that_ends_in_its_tag_is_a_runt() {
+    for rest in [&[0x81, 0, 0, 0][..], &[0x81, 0, 0, 0, 8]] {
+        let (mut a, mut b) = sites();
+        let wan = sent_as_it_is(&mut a, rest.to_vec());
+        assert!(b.receive(UPLINK, &wan).0.is_empty());
+        assert_eq!(b.drops(DropReason::Runt), 1);
+        assert_eq!(b.other_drops(&[DropReason::Runt]), []);
+    }
+}
+
 proptest! {
+    /// Whatever an authentic peer calls a frame: no panic, and live traffic goes on.
+    #[test]
+    fn odd_frames_of_a_peer_harm_nothing(
+        tags in prop::sample::select(vec![vec![], vec![0x81, 0, 0xe0, 0], vec![0x81, 0, 0, 0, 0x81, 0, 0, 10]]),
+        rest in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let (mut a, mut b) = sites();
+        let wan = sent_as_it_is(&mut a, [tags, rest].concat());
+        b.receive(UPLINK, &wan);
+        let good = tagged(&frame(MacAddr::BROADCAST, host(1), 50, 1), 10);
+        let wan = a.receive(TRUNK, std::slice::from_ref(&good)).on(UPLINK);
+        prop_assert_eq!(b.receive(UPLINK, &wan).on(TRUNK), [good]);
+    }
+
     /// Whatever comes in on whichever port: no panic, and live traffic goes on.
     #[test]
     fn random_packets_harm_nothing(packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..20)) {

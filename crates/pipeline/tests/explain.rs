@@ -3,9 +3,12 @@
 
 mod world;
 
-use bridge::{AttachmentIndex, Endpoint, Forward, SegmentIndex};
+use std::sync::Arc;
+
+use bridge::{AttachmentIndex, Endpoint, Forward, Reflections, SegmentIndex, StormControl, StormLimits};
 use counters::DropReason;
 use pipeline::Now;
+use pipeline::capture::{Filter, Point, Tap, Taps};
 use pipeline::explain::{Finding, from_port, from_session};
 use proptest::prelude::*;
 use wire::mac::MacAddr;
@@ -57,6 +60,36 @@ fn each_stage_says_what_it_decides() {
     let found = from_session(&b.tables, &b.fdb, Now(b.now), (SESSION, 11), &sent);
     assert_eq!(found, [Finding::Dropped(DropReason::UnknownTunnelId)]);
     assert!(b.other_drops(&[]).is_empty());
+}
+
+#[test]
+fn explanations_spend_nothing_and_are_seen_by_nobody() {
+    let (mut a, mut b) = sites();
+    let limits = StormLimits { broadcast: 1, ..StormLimits::default() };
+    let (storm, left) = (Arc::new(StormControl::new(limits, [LAN, SITE])), Arc::new(Reflections::default()));
+    let (tap, tapped) = Tap::new(Point::Segment(SEGMENT), Filter::default(), 2000, 16);
+    a.tables.taps = Taps::new(vec![tap]);
+    a.change(|segment| {
+        segment.policy.storm = Some(Arc::clone(&storm));
+        segment.policy.reflections = Some(Arc::clone(&left));
+        segment.policy.captured = true;
+    });
+    let everybody = frame(MacAddr::BROADCAST, host(1), 100, 1);
+    let from_site = frame(MacAddr::BROADCAST, host(2), 100, 1);
+    for _ in 0..3 {
+        assert!(
+            explained(&a, &tagged(&everybody, 10)).iter().any(|found| matches!(found, Finding::Packed(..)))
+        );
+        let found = from_session(&a.tables, &a.fdb, Now(a.now), (SESSION, 10), &from_site);
+        assert!(found.iter().any(|found| matches!(found, Finding::Leaves(..))), "{found:?}");
+    }
+    let rest = &from_site[12..];
+    assert!(!left.is_one(AttachmentIndex(0), MacAddr::BROADCAST.into(), host(2).into(), rest, a.now));
+    assert!(tapped.take().is_none());
+    let wan = a.receive(TRUNK, &[tagged(&everybody, 10)]).on(UPLINK);
+    assert_eq!(b.receive(UPLINK, &wan).on(TRUNK).len(), 1, "the one that may pass");
+    assert!(tapped.take().is_some());
+    assert!(has(&explained(&a, &tagged(&everybody, 10)), &Finding::Dropped(DropReason::StormLimited)));
 }
 
 proptest! {

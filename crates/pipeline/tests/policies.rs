@@ -141,7 +141,7 @@ fn a_blocked_attachment_passes_probes_and_nothing_else() {
     a.tables.attachments[0].state = AttachmentState::Blocked;
     a.change(|segment| segment.attachments.clear());
     assert_eq!(cross(&mut a, &mut b, &frame(MacAddr::BROADCAST, host(1), 60, 1)), 0);
-    assert_eq!(a.drops(DropReason::LoopBlocked), 1);
+    assert_eq!((a.drops(DropReason::LoopBlocked), counted_in_segment(&a, DropReason::LoopBlocked)), (1, 1));
     assert_eq!(cross(&mut b, &mut a, &frame(MacAddr::BROADCAST, host(2), 60, 1)), 0);
     let probe = frame(MacAddr::LOOP_PROBE, host(7), 60, 3);
     a.receive(TRUNK, &[tagged(&probe, 10)]);
@@ -202,6 +202,8 @@ fn requests_wait_for_the_control_thread_and_go_on_when_it_says_so() {
     let Ok(Notice::Frame(seen)) = a.notices.try_recv() else { panic!("the control thread sees it") };
     assert!(!seen.forwarded);
     assert_eq!(a.fdb.lookup(SEGMENT, host(1)), None, "what is held back is learned when it goes on");
+    assert_eq!(counted_in_segment(&a, DropReason::NeighbourHeld), 1);
+    assert!(a.counters.samples.read(DropReason::NeighbourHeld).is_empty(), "it is in good hands");
     let on = OwnFrame {
         segment: seen.segment,
         to: Target::From(seen.from),
@@ -214,4 +216,41 @@ fn requests_wait_for_the_control_thread_and_go_on_when_it_says_so() {
     // Announcements go on by themselves, and a copy is seen.
     assert_eq!(cross(&mut a, &mut b, &arp(host(1), 1, 1)), 1, "gratuitous");
     assert!(matches!(a.notices.try_recv(), Ok(Notice::Frame(seen)) if seen.forwarded));
+}
+
+#[test]
+fn who_asks_through_a_session_is_not_lost_by_it() {
+    let (mut a, mut b) = one_vlan();
+    b.change(|segment| segment.policy.neighbours = Neighbours::Answered);
+    assert_eq!(cross(&mut a, &mut b, &arp(host(1), 1, 2)), 0);
+    assert!(matches!(b.notices.try_recv(), Ok(Notice::Frame(seen)) if !seen.forwarded));
+    assert_eq!((b.drops(DropReason::NeighbourHeld), b.counters.sessions[0].rx_dropped.get()), (1, 0));
+}
+
+#[test]
+fn frames_of_a_segment_are_counted_for_it_wherever_they_end() {
+    let stretches = [10, 20, 30].map(|tunnel| Stretch { tunnel, at: At::Vlan(tunnel) });
+    let mut a = Site::new(1, &stretches, 1472);
+    let packet = |dst| [tagged(&frame(dst, host(1), 60, 1), 10)];
+    a.tables.attachments[0].state = AttachmentState::Listening;
+    a.receive(TRUNK, &packet(MacAddr::BROADCAST));
+    assert_eq!(counted_in_segment(&a, DropReason::LoopListening), 1);
+
+    // The FDB leads to an attachment that is another segment's by now.
+    a.tables.attachments[0].state = AttachmentState::Forwarding;
+    a.fdb.learn(SEGMENT, host(2), Endpoint::Attachment(AttachmentIndex(1)), 1);
+    a.receive(TRUNK, &packet(host(2)));
+    assert_eq!(counted_in_segment(&a, DropReason::NoDestination), 1);
+
+    // To two other attachments, with one buffer: one copy is missing.
+    for at in [1, 2] {
+        a.tables.attachments[at].segment = SEGMENT;
+    }
+    a.change(|segment| {
+        segment.sessions.clear();
+        segment.attachments = [0, 1, 2].map(AttachmentIndex).to_vec();
+    });
+    a.limit_buffers(1);
+    assert_eq!(a.receive(TRUNK, &packet(MacAddr::BROADCAST)).on(TRUNK).len(), 1);
+    assert_eq!((a.drops(DropReason::NoBuffer), counted_in_segment(&a, DropReason::NoBuffer)), (1, 1));
 }

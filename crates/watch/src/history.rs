@@ -48,7 +48,8 @@ impl History {
         );
         let before = std::mem::take(&mut self.before);
         self.before = snapshot.sites.iter().map(|site| (site.name.clone(), of_site(site))).collect();
-        let dropped = snapshot.drops.iter().map(|(_, count)| *count).sum();
+        let lost = snapshot.drops.iter().filter(|(reason, _)| reason.is_loss());
+        let dropped = lost.map(|(_, count)| *count).sum();
         let Some(last) = self.last.replace(snapshot.now) else {
             self.drops.before = (dropped, 0);
             return;

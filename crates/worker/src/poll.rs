@@ -63,7 +63,7 @@ pub(crate) fn run(params: WorkerParams, stop: &AtomicBool) -> Vec<PortQueues> {
             counters.poll.busy_ns.add((now - since).as_nanos() as u64);
         }
         let tables = tables.load();
-        let view = View { tables, fdb: &fdb, counters: &counters, now: Now(now) };
+        let view = View { tables, fdb: &fdb, counters: &counters, now: Now(now), dry: false };
         let mut busy = false;
         round = round.wrapping_add(1);
 

@@ -19,8 +19,6 @@ const L2_LOOP: &[DropReason] = &[LoopListening, LoopBlocked, DuplicateMac];
 const NO_MEMORY: &[DropReason] = &[NoBuffer];
 /// Frames that stay at their site, and questions that were answered here.
 const ARP_REQUEST_FILTER: &[DropReason] = &[EgressFiltered, NeighbourHeld];
-/// Counted, but not lost: the frame went on, or was for the appliance.
-const NOT_LOST: &[DropReason] = &[MacLimit, OwnDestination];
 
 impl Shown<'_> {
     /// All, or those of one site or segment.
@@ -100,7 +98,7 @@ impl Shown<'_> {
         let dropped = |reasons: &[DropReason]| -> u64 {
             reasons.iter().map(|reason| self.counters.segment_drops(at, *reason)).sum()
         };
-        let lost = DropReason::ALL.iter().filter(|reason| !NOT_LOST.contains(reason));
+        let lost = DropReason::ALL.iter().filter(|reason| reason.is_loss());
         let by_reason: Map<String, Value> = DropReason::ALL
             .iter()
             .map(|reason| (reason.name(), self.counters.segment_drops(at, *reason)))

@@ -190,20 +190,51 @@ impl Site {
     /// Receives `packets` on `port`, in bursts, and returns what leaves.
     pub fn receive(&mut self, port: PortIndex, packets: &[Vec<u8>]) -> Sent {
         let mut sent = Sent::default();
-        let view =
-            View { tables: &self.tables, fdb: &self.fdb, counters: &self.counters, now: Now(self.now) };
         for chunk in packets.chunks(BURST) {
-            let mut burst: ArrayVec<HeapBuf, BURST> = ArrayVec::new();
-            for packet in chunk {
-                let mut buf = self.engine.pool().alloc().expect("an unlimited pool");
-                buf.append(packet.len()).expect("room").copy_from_slice(packet);
-                burst.push(buf);
-            }
-            self.engine.burst(view, &mut sent, port, &mut burst);
-            assert!(burst.is_empty(), "a burst is consumed whole");
-            self.engine.finish(view, &mut sent);
+            self.begin(port, chunk, &mut sent);
+            self.finish(&mut sent);
         }
         sent
+    }
+
+    /// Receives one burst, and leaves its records open.
+    pub fn begin(&mut self, port: PortIndex, packets: &[Vec<u8>], sent: &mut Sent) {
+        let mut burst: ArrayVec<HeapBuf, BURST> = ArrayVec::new();
+        for packet in packets {
+            let mut buf = self.engine.pool().alloc().expect("as many as the pool has");
+            buf.append(packet.len()).expect("room").copy_from_slice(packet);
+            burst.push(buf);
+        }
+        let view = View {
+            tables: &self.tables,
+            fdb: &self.fdb,
+            counters: &self.counters,
+            now: Now(self.now),
+            dry: false,
+        };
+        self.engine.burst(view, sent, port, &mut burst);
+        assert!(burst.is_empty(), "a burst is consumed whole");
+    }
+
+    /// Ends a burst.
+    pub fn finish(&mut self, sent: &mut Sent) {
+        let view = View {
+            tables: &self.tables,
+            fdb: &self.fdb,
+            counters: &self.counters,
+            now: Now(self.now),
+            dry: false,
+        };
+        self.engine.finish(view, sent);
+    }
+
+    /// From now on there are only so many buffers.
+    pub fn limit_buffers(&mut self, count: usize) {
+        let (tell, events) = unbounded();
+        let (notify, notices) = unbounded();
+        (self.events, self.notices) = (events, notices);
+        let pool = HeapPool::limited(12_000, count);
+        self.engine = Engine::new(pool, WorkerId::ALONE, 4, tell, notify);
     }
 
     /// From now on records go over TLS, of so many octets.
@@ -216,8 +247,13 @@ impl Site {
     /// Receives records that came over TLS, and returns what leaves.
     pub fn receive_over_tcp(&mut self, records: &[Vec<u8>]) -> Sent {
         let mut sent = Sent::default();
-        let view =
-            View { tables: &self.tables, fdb: &self.fdb, counters: &self.counters, now: Now(self.now) };
+        let view = View {
+            tables: &self.tables,
+            fdb: &self.fdb,
+            counters: &self.counters,
+            now: Now(self.now),
+            dry: false,
+        };
         for chunk in records.chunks(BURST) {
             let mut burst: ArrayVec<HeapBuf, BURST> = ArrayVec::new();
             for record in chunk {
@@ -234,8 +270,13 @@ impl Site {
     /// Carries out `command`.
     pub fn command(&mut self, command: Command) -> Sent {
         let mut sent = Sent::default();
-        let view =
-            View { tables: &self.tables, fdb: &self.fdb, counters: &self.counters, now: Now(self.now) };
+        let view = View {
+            tables: &self.tables,
+            fdb: &self.fdb,
+            counters: &self.counters,
+            now: Now(self.now),
+            dry: false,
+        };
         self.engine.command(view, &mut sent, command);
         self.engine.finish(view, &mut sent);
         sent
@@ -243,8 +284,13 @@ impl Site {
 
     /// Lets time-outs happen.
     pub fn housekeep(&mut self) {
-        let view =
-            View { tables: &self.tables, fdb: &self.fdb, counters: &self.counters, now: Now(self.now) };
+        let view = View {
+            tables: &self.tables,
+            fdb: &self.fdb,
+            counters: &self.counters,
+            now: Now(self.now),
+            dry: false,
+        };
         self.engine.housekeeping(view);
     }
 
