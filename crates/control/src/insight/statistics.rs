@@ -82,7 +82,7 @@ impl Shown<'_> {
             "droppedTxPackets": counters.tx_dropped,
             "droppedRxPackets": counters.rx_dropped,
             "txBroadcast": counters.tx_broadcast,
-            "txMulticast": counters.tx_bum - counters.tx_broadcast - counters.tx_unknown_unicast,
+            "txMulticast": counters.tx_bum.saturating_sub(counters.tx_broadcast + counters.tx_unknown_unicast),
             "txUnknownUnicast": counters.tx_unknown_unicast,
             "rxBroadcast": counters.rx_broadcast,
             "rxMulticast": counters.rx_bum.saturating_sub(counters.rx_broadcast),
