@@ -85,7 +85,7 @@ impl Feature {
         let has = |feature| self == feature || self == Self::All;
         let limits = StormLimits { broadcast: 1 << 20, multicast: 1 << 20, unknown_unicast: 1 << 20 };
         let sides = || (0..sessions).map(|at| Endpoint::Session(SessionIndex(at)));
-        let mut filter = EgressFilter::new(MacAddr([2, 0xcc, 0, 0, 0, 1]).into());
+        let mut filter = EgressFilter::new(Some(MacAddr([2, 0xcc, 0, 0, 0, 1]).into()));
         filter.keep(Ipv4Addr::new(203, 0, 113, 1).into(), None);
         Policy {
             clamp: if has(Self::Clamp) { 1400 } else { 0 },

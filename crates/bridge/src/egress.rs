@@ -16,8 +16,8 @@ use crate::SessionIndex;
 /// The gateways of one segment that every site has for itself.
 #[derive(Clone, Debug, Default)]
 pub struct EgressFilter {
-    /// The MAC addresses of the local gateway.
-    gateways: Vec<MacBits>,
+    /// The MAC address of the local gateway.
+    gateway: Option<MacBits>,
     /// Towards every site.
     everywhere: Addresses,
     /// Towards one site, beside those.
@@ -44,9 +44,10 @@ impl Addresses {
 }
 
 impl EgressFilter {
-    /// The filter for a local gateway with the MAC address `gateway`; addresses are to be added.
-    pub fn new(gateway: MacBits) -> Self {
-        Self { gateways: vec![gateway], ..Self::default() }
+    /// The filter for a local gateway with the MAC address `gateway`, if it has one at present; addresses are to be added, and are kept
+    /// local in any case.
+    pub fn new(gateway: Option<MacBits>) -> Self {
+        Self { gateway, ..Self::default() }
     }
 
     /// Keeps `address` local towards one site, or all.
@@ -68,7 +69,7 @@ impl EgressFilter {
         if self.everywhere.is_empty() && of_site.is_none() {
             return false;
         }
-        if self.gateways.iter().any(|gateway| *gateway == dst || *gateway == src) {
+        if self.gateway.is_some_and(|gateway| gateway == dst || gateway == src) {
             return true;
         }
         let lists = [Some(&self.everywhere), of_site];
@@ -114,7 +115,7 @@ mod tests {
     }
 
     fn filter() -> EgressFilter {
-        let mut filter = EgressFilter::new(OURS.into());
+        let mut filter = EgressFilter::new(Some(OURS.into()));
         filter.keep(ip(254).into(), None);
         filter.keep(ip(253).into(), Some(OTHER_SITE));
         filter.keep(ip6(254).into(), None);
@@ -170,7 +171,7 @@ mod tests {
     fn a_sites_own_list_holds_for_that_site_only() {
         assert!(!stops(SITE, &arp(ip(1), ip(253))));
         assert!(stops(OTHER_SITE, &arp(ip(1), ip(253))));
-        let mut only_one = EgressFilter::new(OURS.into());
+        let mut only_one = EgressFilter::new(Some(OURS.into()));
         only_one.keep(ip(253).into(), Some(OTHER_SITE));
         assert!(
             !only_one.stops(SITE, OURS.into(), HOST.into(), &[8, 0]),

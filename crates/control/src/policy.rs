@@ -1,5 +1,6 @@
 //! What a segment's frames are looked at for, put together from its configuration and the sessions that are up.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bridge::{
@@ -26,7 +27,7 @@ pub(crate) struct Of<'a> {
     pub(crate) joined: &'a [(SessionIndex, u16)],
     /// All sessions, by number.
     pub(crate) sessions: &'a [Option<SessionEntry>],
-    /// The gateway's MAC address.
+    /// The MAC address of the gateway, if its interface could be made.
     pub(crate) gateway: Option<MacAddr>,
     pub(crate) guard: &'a Guard,
     pub(crate) layout: &'a Layout,
@@ -83,16 +84,54 @@ fn storm(of: &Of<'_>) -> Option<Arc<StormControl>> {
 
 fn egress(of: &Of<'_>) -> Option<EgressFilter> {
     let gateway = of.config.gateway.as_ref()?;
-    let mut filter = EgressFilter::new(of.gateway?.into());
-    for address in &gateway.egress {
-        filter.keep(*address, None);
-    }
-    for (session, site) in of.layout.sites() {
-        for (segment, address) in &site.egress {
-            if of.layout.segment_index(*segment) == Some(of.index) {
-                filter.keep(*address, Some(session));
-            }
-        }
-    }
+    let here = |segment: &usize| of.layout.segment_index(*segment) == Some(of.index);
+    let of_site = |(session, site): (SessionIndex, &'_ config::Site)| {
+        let addresses = site.egress.iter().filter(|(segment, _)| here(segment));
+        addresses.map(|(_, address)| (*address, session)).collect::<Vec<_>>()
+    };
+    egress_filter(&gateway.egress, of.layout.sites().flat_map(of_site), of.gateway)
+}
+
+/// What is kept local, towards all sites and towards one. It does not depend on the gateway's interface: where that could not be made
+/// hosts have no gateway, which is better than another site's.
+fn egress_filter(
+    everywhere: &[IpAddr],
+    of_sites: impl Iterator<Item = (IpAddr, SessionIndex)>,
+    interface: Option<MacAddr>,
+) -> Option<EgressFilter> {
+    let mut filter = EgressFilter::new(interface.map(Into::into));
+    everywhere.iter().for_each(|address| filter.keep(*address, None));
+    of_sites.for_each(|(address, session)| filter.keep(address, Some(session)));
     (!filter.is_empty()).then_some(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::arp::ArpPacket;
+
+    #[test]
+    fn what_is_kept_local_is_so_without_the_interface() {
+        let (host, interface) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 0xfe]));
+        let (gateway, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        let (all, one) = (SessionIndex(0), SessionIndex(1));
+        let asks = |target: [u8; 4]| {
+            let arp = ArpPacket::new(
+                ArpPacket::REQUEST,
+                (host, [10, 0, 0, 9].into()),
+                (MacAddr::default(), target.into()),
+            );
+            [&[8, 6][..], &arp.to_bytes()].concat()
+        };
+        for mac in [None, Some(interface)] {
+            let filter =
+                egress_filter(&[gateway.into()], [(other.into(), one)].into_iter(), mac).expect("one");
+            let stops = |session, target| {
+                filter.stops(session, MacAddr::BROADCAST.into(), host.into(), &asks(target))
+            };
+            assert!(stops(all, gateway) && stops(one, gateway) && stops(one, other) && !stops(all, other));
+            assert_eq!(filter.stops(all, interface.into(), host.into(), &[8, 0]), mac.is_some());
+        }
+        assert!(egress_filter(&[], std::iter::empty(), Some(interface)).is_none());
+    }
 }

@@ -51,7 +51,7 @@ fn counted_in_segment(site: &Site, reason: DropReason) -> u64 {
 fn arp_for_an_egress_gateway_crosses_in_neither_direction() {
     let (mut a, mut b) = one_vlan();
     let filter = || {
-        let mut filter = EgressFilter::new(GATEWAY.into());
+        let mut filter = EgressFilter::new(Some(GATEWAY.into()));
         filter.keep(ip(254).into(), None);
         filter
     };
