@@ -72,6 +72,9 @@ impl Port {
     }
 }
 
+/// Most ports, gateways included: the data path numbers them in an octet, of which one value means none.
+pub(crate) const MAX_PORTS: usize = 255;
+
 /// Most uplinks: a session has a path by each, of which the protocol allows so many.
 const MAX_UPLINKS: usize = 4;
 
@@ -90,6 +93,13 @@ pub(crate) fn read(root: &Table<'_>) -> Vec<Port> {
             ports.push(port);
         }
         table.finish();
+    }
+    if ports.len() > MAX_PORTS {
+        root.fault(
+            None,
+            "port",
+            format!("there are {} ports, of which there can be {MAX_PORTS}", ports.len()),
+        );
     }
     for (role, name) in [(Role::Trunk, "trunk"), (Role::Uplink, "uplink")] {
         let count = ports.iter().filter(|port: &&Port| port.role == role).count();

@@ -8,7 +8,7 @@ use wire::tunnel::TunnelId;
 use crate::attachments::{self, Attachment, Encap};
 use crate::gateway::{self, Gateway};
 use crate::guard::{self, LoopGuardMode};
-use crate::ports::Port;
+use crate::ports::{MAX_PORTS, Port};
 use crate::reader::Table;
 
 /// Most frames a second that storm control counts to.
@@ -83,11 +83,13 @@ struct Taken {
     attachments: HashMap<(usize, Encap), String>,
     addresses: HashMap<IpAddr, String>,
     interfaces: HashMap<String, String>,
+    /// Numbers of ports.
+    ports: usize,
 }
 
 pub(crate) fn read(root: &Table<'_>, ports: &[Port]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
-    let mut taken = Taken::default();
+    let mut taken = Taken { ports: ports.len(), ..Taken::default() };
     for port in ports {
         taken
             .interfaces
@@ -220,6 +222,11 @@ fn take_gateway(table: &Table<'_>, gateway: &Gateway, label: &str, taken: &mut T
     if let Some(other) = taken.interfaces.insert(gateway.interface.clone(), label.into()) {
         let problem = format!("{:?} is the interface of {other} already", gateway.interface);
         table.fault(None, "gateway.interface", problem);
+    }
+    taken.ports += 1;
+    if taken.ports == MAX_PORTS + 1 {
+        let problem = format!("there is no port for it: ports and gateways can be {MAX_PORTS} together");
+        table.fault(None, "gateway", problem);
     }
 }
 

@@ -103,6 +103,23 @@ fn the_standalone_notation_makes_segments_and_joins_those_that_are_there() {
 }
 
 #[test]
+fn gateways_take_ports_of_which_there_are_255() {
+    let more = |count: u32| -> String {
+        let one = |n: u32| {
+            let tunnel = 100 + n;
+            format!(
+                "[[segment]]\nname = \"s{n}\"\ntunnel_id = {tunnel}\ngateway = {{ addresses = [\"10.2.{n}.1/24\"] }}\n"
+            )
+        };
+        (1..=count).map(one).collect()
+    };
+    assert!(parse("", "", &more(253)).is_ok(), "and two ports");
+    let told = told("", "", &more(255));
+    let expected = "segment[255].gateway: there is no port for it: ports and gateways can be 255 together";
+    assert!(told.contains(expected) && told.matches("no port for it").count() == 1, "{told}");
+}
+
+#[test]
 fn contradictions_are_told_with_line_and_key() {
     for (segment, site, more, expected) in [
         ("gateway = { addresses = [] }", "", "", "a.toml:22: segment[1].gateway.addresses: is empty"),

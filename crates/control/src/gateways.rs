@@ -12,6 +12,7 @@ use wire::tunnel::TunnelId;
 use crate::hostlink::HostLink;
 use crate::layout::Layout;
 use crate::nexthop::Routes;
+use crate::snapshot::NO_PORT;
 
 /// Opens and closes the appliance's ends of host interfaces.
 pub trait HostPorts {
@@ -108,9 +109,8 @@ impl Gateways {
     }
 
     fn start(&mut self, index: SegmentIndex, segment: &Segment, gateway: &Gateway) -> Result<(), String> {
-        let taken = |port: &u8| self.open.values().any(|open| open.port.0 == *port);
-        let port = (self.first..=usize::from(u8::MAX)).map(|at| at as u8).find(|port| !taken(port));
-        let port = PortIndex(port.ok_or("there are too many gateways: a machine has at most 255 ports")?);
+        let port = free_port(self.first, |port| self.open.values().any(|open| open.port == port))
+            .ok_or("there are too many gateways: a machine has at most 255 ports")?;
         let mac = self.mac(segment, gateway);
         let link = HostLink::create(&mut self.netlink, gateway, mac, segment.mtu)
             .map_err(|error| error.to_string())?;
@@ -163,6 +163,11 @@ impl Gateways {
     }
 }
 
+/// The first port from this number on that is not taken.
+fn free_port(first: usize, taken: impl Fn(PortIndex) -> bool) -> Option<PortIndex> {
+    (first..usize::from(NO_PORT.0)).map(|at| PortIndex(at as u8)).find(|port| !taken(*port))
+}
+
 /// A MAC address of local administration that is always the same for a segment of this appliance, and another at each site.
 fn derived(uplink: MacAddr, tunnel: TunnelId) -> MacAddr {
     let seed = [&b"causeway gateway"[..], &uplink.0, &tunnel.get().to_be_bytes()].concat();
@@ -175,6 +180,13 @@ fn derived(uplink: MacAddr, tunnel: TunnelId) -> MacAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_number_that_means_no_port_is_no_gateways() {
+        assert_eq!(free_port(2, |port| port.0 == 2), Some(PortIndex(3)));
+        assert_eq!(free_port(254, |_| false), Some(PortIndex(254)));
+        assert_eq!(free_port(254, |port| port.0 == 254), None);
+    }
 
     #[test]
     fn derived_addresses_are_stable_and_differ_by_site_and_segment() {

@@ -322,7 +322,7 @@ impl Source<'_> {
 
 /// No segment and no port has these numbers.
 const NO_SEGMENT: SegmentIndex = SegmentIndex(u16::MAX);
-const NO_PORT: PortIndex = PortIndex(u8::MAX);
+pub(crate) const NO_PORT: PortIndex = PortIndex(u8::MAX);
 
 /// A segment that nothing enters or leaves.
 fn gone(config: Option<&config::Segment>) -> Segment {
