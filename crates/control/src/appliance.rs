@@ -1,7 +1,6 @@
 //! The control thread's loop: sockets, timers and workers' events go into the session state machines, and what comes
 //! out of them goes to sockets, workers and tables.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,14 +11,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bridge::{Endpoint, Fdb, SessionIndex};
 use config::{Config, Mode, Role};
-use counters::Counters;
-use crossbeam::channel::{Receiver, Sender, TrySendError};
+use counters::{Counters, DropReason};
+use crossbeam::channel::{Receiver, Sender};
 use pipeline::command::{Command, Event};
 use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 use record::LaneId;
 use session::{ConnId, Level, Now, Output, OwnBlock, PeerBlock, SessionView};
 
+use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::configure::{CheckText, Configure};
 use crate::connections::{Connections, Happened, SetupError};
@@ -155,7 +155,7 @@ pub struct Appliance {
     /// Snapshots that a worker may still hold.
     graveyard: Vec<Arc<Tables>>,
     /// Commands that a worker's queue had no room for.
-    backlog: VecDeque<(usize, Command)>,
+    backlog: Backlog,
     pub(crate) dirty: bool,
     pub(crate) configure: Configure,
     pub(crate) operator: Operator,
@@ -211,6 +211,7 @@ impl Appliance {
         let guard = Guard::new(&config);
         let insight = Insight::new(guard.mac());
         let layout = Layout::new(config, now).map_err(|NoPlace| ControlError::NoPlace)?;
+        let backlog = Backlog::new(commands.len());
         let mut appliance = Self {
             parts: Parts {
                 load,
@@ -246,7 +247,7 @@ impl Appliance {
             removed: Vec::new(),
             generation: 0,
             graveyard: Vec::new(),
-            backlog: VecDeque::new(),
+            backlog,
             dirty: true,
             configure,
             operator,
@@ -326,7 +327,7 @@ impl Appliance {
         if self.dirty {
             self.publish();
         }
-        self.flush_backlog();
+        self.backlog.flush(&self.parts.commands);
         self.send_records();
         self.operator_time();
         self.serve_requests();
@@ -502,19 +503,8 @@ impl Appliance {
     }
 
     pub(crate) fn command(&mut self, worker: usize, command: Command) {
-        self.backlog.push_back((worker, command));
-        self.flush_backlog();
-    }
-
-    fn flush_backlog(&mut self) {
-        while let Some((worker, command)) = self.backlog.pop_front() {
-            let Some(commands) = self.parts.commands.get(worker) else { continue };
-            if let Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) =
-                commands.try_send(command)
-            {
-                self.backlog.push_front((worker, command));
-                return;
-            }
+        if !self.backlog.give(&self.parts.commands, worker, command) {
+            self.parts.counters.control().add(DropReason::OwnFrameQueueFull, 1);
         }
     }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod appliance;
+mod backlog;
 pub mod certificates;
 pub mod clock;
 mod commands;

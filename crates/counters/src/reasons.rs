@@ -104,6 +104,7 @@ reasons! {
     TxQueueFull, "tx_queue_full", Resource, "The port did not take the packet: the line is overloaded.";
     EventQueueFull, "event_queue_full", Resource, "News for the control thread that it did not take in time; no packet of a segment.";
     NoticeQueueFull, "notice_queue_full", Resource, "News of the traffic (moved addresses, ARP, probes) that the control thread did not take in time; no packet of a segment.";
+    OwnFrameQueueFull, "own_frame_queue_full", Resource, "A frame of the appliance itself (a probe, ARP that was held back, a test frame) that a worker did not take in time.";
     HandoverFull, "handover_full", Resource, "A record for another worker that did not take it in time.";
     FallbackFull, "fallback_full", Resource, "A record that goes over TCP because UDP does not get through, above what the connection takes: dropped rather than delayed.";
 }
