@@ -99,7 +99,7 @@ fn frames() {
 fn guards() {
     use bridge::{AttachmentIndex, Endpoint, SegmentIndex};
     use guard::probe::{Member, Probe, ProbeKey};
-    use guard::{Frame, LoopGuard, LoopSettings, Mode, Neighbours, Watched};
+    use guard::{Frame, LoopGuard, LoopSettings, Mode, Neighbours, Sessions, Watched};
     let member = |n| Member::new(n > 0, "paris", [n; 7]);
     let key = |n| ProbeKey::new(&[n; 32]);
     let mut probe = Probe::new(&key(1), member(1), 10, 0, 5_000_000);
@@ -109,7 +109,8 @@ fn guards() {
     let (segment, at) = (SegmentIndex(0), AttachmentIndex(0));
     let mut loops = LoopGuard::new(member(1), key(1), LoopSettings::default());
     let watched = Watched { at, segment, tunnel: 10, mode: Mode::Block, label: String::new() };
-    loops.arrange(Duration::ZERO, LoopSettings::default(), vec![watched], [(segment, vec![])].into(), true);
+    let sessions = [(segment, Sessions::default())].into();
+    loops.arrange(Duration::ZERO, LoopSettings::default(), vec![watched], sessions, true);
     let mut neighbours = Neighbours::default();
     let mut now = Duration::from_secs(5);
     fuzz(&[probe.to_bytes(), arp], |input| {

@@ -12,7 +12,8 @@ mod neighbours;
 pub mod probe;
 
 pub use loops::{
-    BrokenBy, Finding, Loop, LoopGuard, LoopSettings, Mode, Output, Passing, State, Through, Watched,
+    BrokenBy, Finding, Loop, LoopGuard, LoopSettings, Mode, Output, Passing, Sessions, State, Through,
+    Watched,
 };
 pub use moves::{Duplicate, MoveLimits, Moved, Moves, Suspect};
 pub use neighbours::{Frame, Neighbour, Neighbours, Question, Tally, Verdict};

@@ -27,6 +27,9 @@ const FLAPPING: usize = 3;
 /// A suspicion is told again after so long.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// A full table is looked through for what can go at most so often.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// When an address has moved too often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MoveLimits {
@@ -47,8 +50,11 @@ impl Default for MoveLimits {
 /// What follows from a move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// The address has moved too often and is to be pinned.
+    /// The address has moved too often and is to be pinned. Again, if it was: who is pinned does not move, so that the pin was lost,
+    /// with what the FDB knew of the address.
     pub pin: bool,
+    /// And was not pinned before.
+    pub news: bool,
     /// The rest of the network is to hear of the move.
     pub tell: bool,
 }
@@ -94,6 +100,8 @@ pub struct Moves {
     last: BTreeMap<SegmentIndex, (Duration, MacAddr)>,
     /// Moves that were not counted, since there were too many addresses.
     refused: u64,
+    /// When the full table was last looked through.
+    swept: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +128,7 @@ impl Moves {
             told: HashMap::new(),
             last: BTreeMap::new(),
             refused: 0,
+            swept: None,
         }
     }
 
@@ -139,8 +148,12 @@ impl Moves {
     ) -> Moved {
         self.last.insert(segment, (now, mac));
         if self.addresses.len() >= MOST && !self.addresses.contains_key(&(segment, mac)) {
-            let window = self.limits.window;
-            self.addresses.retain(|_, address| address.pinned.is_some() || now < address.counted + window);
+            if self.swept.is_none_or(|at| now >= at + SWEEP) {
+                self.swept = Some(now);
+                let window = self.limits.window;
+                self.addresses
+                    .retain(|_, address| address.pinned.is_some() || now < address.counted + window);
+            }
             if self.addresses.len() >= MOST {
                 self.refused += 1;
                 return Moved::default();
@@ -184,12 +197,14 @@ impl Moves {
             address.moves += 1;
             address.counted = now;
         }
-        let pin = self.limits.moves > 0 && address.moves >= self.limits.moves && address.pinned.is_none();
-        if pin {
-            address.owed = false;
+        let often = self.limits.moves > 0 && address.moves >= self.limits.moves;
+        let news = often && address.pinned.is_none();
+        if news {
             address.pinned = Some((now, now + self.limits.hold));
         }
-        Moved { pin, tell: tell && address.pinned.is_none() }
+        let pin = address.pinned.is_some();
+        address.owed &= !pin;
+        Moved { pin, news, tell: tell && !pin }
     }
 
     /// Moves that were not told when they happened, with where the address is. To be called every second or so.
@@ -309,6 +324,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pin_that_is_lost_is_set_again_and_not_told_again() {
+        let mut moves = Moves::new(MoveLimits::default());
+        pinned_at(&mut moves, seconds(0), seconds(10), 5);
+        let lost = moves.moved(seconds(60), (SEGMENT, mac(1)), LAN, SITE, false);
+        assert_eq!(lost, Moved { pin: true, news: false, tell: false });
+        assert_eq!(moves.owed(), []);
+        assert_eq!(moves.duplicates()[0].places, (SITE, LAN), "where it is now");
+        assert_eq!(moves.due(seconds(220)), [(SEGMENT, mac(1))], "for no longer");
+        assert!(!moves.moved(seconds(221), (SEGMENT, mac(1)), LAN, SITE, false).pin);
+    }
+
+    #[test]
     fn hosts_that_move_now_and_then_are_left_alone() {
         let mut moves = Moves::new(MoveLimits::default());
         assert_eq!(pinned_at(&mut moves, seconds(0), seconds(46), 100), None);
@@ -365,6 +392,7 @@ mod tests {
             moves.moved(seconds(0), (SEGMENT, mac(n)), LAN, SITE, true);
         }
         assert_eq!((moves.addresses.len(), moves.refused()), (MOST, 5));
+        assert_eq!(moves.swept, Some(seconds(0)), "once a second");
         moves.moved(seconds(181), (SEGMENT, mac(60_000)), LAN, SITE, true);
         assert_eq!((moves.addresses.len(), moves.refused()), (1, 5));
         pinned_at(&mut moves, seconds(200), seconds(1), 5);

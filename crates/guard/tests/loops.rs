@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bridge::{AttachmentIndex, Endpoint, SegmentIndex, SessionIndex};
 use guard::probe::{Member, ProbeKey};
-use guard::{BrokenBy, Finding, LoopGuard, LoopSettings, Mode, Output, State, Through, Watched};
+use guard::{BrokenBy, Finding, LoopGuard, LoopSettings, Mode, Output, Sessions, State, Through, Watched};
 
 const STEP: Duration = Duration::from_millis(5);
 
@@ -28,6 +28,9 @@ struct World {
     found: Vec<(usize, Finding)>,
     probes: usize,
     mode: Mode,
+    /// Appliances that do not look for loops.
+    off: Vec<usize>,
+    spoke_to_spoke: bool,
     /// Networks that send back what they get, and how often.
     reflecting: BTreeMap<u32, usize>,
 }
@@ -51,6 +54,8 @@ impl World {
             found: Vec::new(),
             probes: 0,
             mode: Mode::Block,
+            off: Vec::new(),
+            spoke_to_spoke: true,
             reflecting: BTreeMap::new(),
         }
     }
@@ -70,11 +75,12 @@ impl World {
                 at: AttachmentIndex(*at),
                 segment: SegmentIndex(*segment),
                 tunnel: 10 + segment,
-                mode: self.mode,
+                mode: if self.off.contains(&appliance) { Mode::Off } else { self.mode },
                 label: format!("site {appliance} port {at}"),
             };
             let own = self.attachments.iter().filter(|((of, _), _)| *of == appliance).map(watched).collect();
-            let sessions: Vec<SessionIndex> = self.sessions(appliance).map(|(index, _)| index).collect();
+            let all = self.sessions(appliance).map(|(index, _)| index).collect();
+            let sessions = Sessions { all, spoke_to_spoke: self.spoke_to_spoke };
             let sessions = segments.iter().map(|segment| (SegmentIndex(*segment), sessions.clone()));
             let client = self.tunnels.iter().any(|(_, client)| *client == appliance);
             self.guards[appliance].arrange(
@@ -276,13 +282,11 @@ fn a_loop_that_is_there_already_never_gets_a_frame() {
 
 #[test]
 fn two_spokes_joined_behind_the_hub_are_broken_at_the_later_name() {
-    let mut world = World::new(&["server", "paris", "oslo"], &[(0, 1), (0, 2)]);
-    for appliance in 0..3 {
-        world.attach(appliance, 0, 0, appliance as u32);
-    }
+    let mut world = joined_spokes();
+    let cables = std::mem::take(&mut world.cables);
     world.arrange();
     world.run(ms(1000));
-    world.cables.push((1, 2, true));
+    world.cables = cables;
     world.run(ms(500));
     assert_eq!(world.blocked(), [(1, 0)], "paris comes after oslo");
     world.run(ms(500));
@@ -293,6 +297,97 @@ fn two_spokes_joined_behind_the_hub_are_broken_at_the_later_name() {
     world.run(Duration::from_secs(10));
     assert_eq!(world.blocked(), []);
     assert_eq!(world.guards[0].passing().count(), 0);
+}
+
+/// Two spokes with names in this order, whose networks a cable joins, behind a hub.
+fn joined_spokes() -> World {
+    let mut world = World::new(&["server", "paris", "oslo"], &[(0, 1), (0, 2)]);
+    for appliance in 0..3 {
+        world.attach(appliance, 0, 0, appliance as u32);
+    }
+    world.cables.push((1, 2, true));
+    world
+}
+
+#[test]
+fn a_hub_that_looks_for_nothing_hides_no_loop_between_others() {
+    let mut world = joined_spokes();
+    world.off.push(0);
+    world.arrange();
+    world.run(ms(100));
+    assert_eq!(world.states()[0].1, State::Forwarding, "it listens to nothing");
+    world.run(ms(900));
+    assert_eq!(world.blocked(), [(1, 0)]);
+    assert_eq!(world.guards[0].passing().count(), 2);
+    assert_eq!(world.loops(0), []);
+    // It sends no probe of its own, and forgets others' nevertheless.
+    world.cables.clear();
+    world.off = vec![0, 1, 2];
+    world.arrange();
+    world.run(ms(10));
+    let before = world.probes;
+    world.run(Duration::from_secs(5));
+    assert_eq!((world.probes, world.guards[0].passing().count(), world.blocked()), (before, 0, vec![]));
+    assert!(world.guards.iter().all(|guard| guard.deadline() == Duration::MAX));
+}
+
+#[test]
+fn probes_pass_between_sites_only_where_their_frames_do() {
+    let mut world = joined_spokes();
+    world.spoke_to_spoke = false;
+    world.arrange();
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.blocked(), [], "frames of the spokes end at the hub too");
+    assert_eq!(world.guards[0].passing().count(), 2, "which sees what is the matter");
+    world.spoke_to_spoke = true;
+    world.arrange();
+    world.run(ms(500));
+    assert_eq!(world.blocked(), [(1, 0)]);
+}
+
+#[test]
+fn origins_that_nobody_knows_unsettle_a_segment_now_and_then() {
+    let mut world = two_sites();
+    let unsettled = |world: &mut World, from: u16, count: u16| {
+        let guard = &mut world.guards[1];
+        for n in from..from + count {
+            let instance = [1, 2, 3, 4, 5, (n >> 8) as u8, n as u8];
+            let origin = Member::new(true, "nobody", instance);
+            let probe = guard::probe::Probe::new(&ProbeKey::new(&[7; 32]), origin, 10, 0, 1);
+            // As fast as they are passed on.
+            world.now += ms(10);
+            guard.heard(
+                world.now,
+                SegmentIndex(0),
+                Endpoint::Attachment(AttachmentIndex(0)),
+                &probe.to_bytes(),
+            );
+        }
+        std::iter::from_fn(|| guard.poll_output()).filter(|out| matches!(out, Output::Unsettled(_))).count()
+    };
+    assert_eq!(unsettled(&mut world, 0, 255), 1);
+    assert_eq!(unsettled(&mut world, 255, 1000), 0, "there is no room for more");
+    world.run(Duration::from_secs(15));
+    assert_eq!(unsettled(&mut world, 2000, 1), 1, "after a while");
+}
+
+#[test]
+fn what_was_blocked_forwards_when_it_is_only_watched() {
+    let mut world = two_sites();
+    world.cables.push((100, 200, true));
+    world.run(ms(1000));
+    assert_eq!(world.blocked(), [(1, 0)]);
+    world.found.clear();
+    world.mode = Mode::Watch;
+    world.arrange();
+    assert_eq!(world.states()[1].1, State::Forwarding, "at once");
+    world.run(ms(500));
+    assert_eq!(world.loops(1)[0].2, BrokenBy::Nobody);
+    assert!(matches!(&world.found[..], [(1, Finding::Loop(_))]), "told again: {:?}", world.found);
+    world.mode = Mode::Block;
+    world.arrange();
+    world.run(ms(500));
+    assert_eq!(world.blocked(), [(1, 0)]);
 }
 
 #[test]

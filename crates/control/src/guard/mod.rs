@@ -12,7 +12,8 @@ use bridge::{AttachmentIndex, Endpoint, Reflections, SegmentIndex, SessionIndex}
 use config::{Config, LoopGuardMode, Mode};
 use guard::probe::{Member, ProbeKey};
 use guard::{
-    LoopGuard, LoopSettings, Mode as GuardMode, MoveLimits, Moves, Neighbours, Output, State, Watched,
+    LoopGuard, LoopSettings, Mode as GuardMode, MoveLimits, Moves, Neighbours, Output, Sessions, State,
+    Watched,
 };
 use pipeline::command::Command;
 use pipeline::notice::{Notice, OwnFrame, Seen, Target};
@@ -101,7 +102,6 @@ impl Guard {
     pub(crate) fn arrange(&mut self, now: Now, layout: &Layout, sessions: &[Option<SessionView>]) {
         let config = layout.config();
         self.moves.set_limits(limits(config));
-        let guarded = |segment: &config::Segment| segment.enabled && segment.loop_guard != LoopGuardMode::Off;
         let mut watched = Vec::new();
         for (at, meeting) in (0..).map(AttachmentIndex).zip(layout.attachment_places()) {
             let Some(meeting) = meeting else { continue };
@@ -109,14 +109,15 @@ impl Guard {
             let (Some(port), Some(segment)) = (meeting.port, layout.segment(meeting.segment)) else {
                 continue;
             };
-            if guarded(segment) {
+            if segment.enabled {
                 watched.push(Watched {
                     at,
                     segment: meeting.segment,
                     tunnel: segment.tunnel_id.get(),
                     mode: match segment.loop_guard {
+                        LoopGuardMode::Off => GuardMode::Off,
                         LoopGuardMode::Watch => GuardMode::Watch,
-                        _ => GuardMode::Block,
+                        LoopGuardMode::Block => GuardMode::Block,
                     },
                     label: format!("{} {} {}", self.name, config.ports[port].name, meeting.encap),
                 });
@@ -129,7 +130,9 @@ impl Guard {
             }
         }
         let of_segment = |(index, segment): (SegmentIndex, &config::Segment)| {
-            guarded(segment).then(|| (index, joined.remove(&segment.tunnel_id.get()).unwrap_or_default()))
+            let all = joined.remove(&segment.tunnel_id.get()).unwrap_or_default();
+            let spoke_to_spoke = segment.spoke_to_spoke;
+            segment.enabled.then_some((index, Sessions { all, spoke_to_spoke }))
         };
         let sessions = layout.segments().filter_map(of_segment).collect();
         // One end of a tunnel listens when it comes up; a server would disturb its other sites.
@@ -222,7 +225,9 @@ impl Appliance {
         let verdict = self.guard.moves.moved(now, (segment, mac), from, to, announced);
         if verdict.pin {
             self.parts.fdb.pin(segment, mac, true);
-            self.pinned(segment, mac, from, to);
+            if verdict.news {
+                self.pinned(segment, mac, from, to);
+            }
         } else if verdict.tell {
             self.announce(segment, mac, to);
         }

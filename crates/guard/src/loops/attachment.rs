@@ -27,6 +27,8 @@ const SUSPICION: Duration = Duration::from_millis(700);
 /// What is done about a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// Nothing is looked for: others' probes pass, so that they find what they look for.
+    Off,
     /// It is told.
     Watch,
     /// It is told, and broken.
@@ -133,7 +135,8 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) fn new(watched: Watched, now: Duration, settings: &LoopSettings) -> Self {
-        let state = if settings.listen.is_zero() { State::Forwarding } else { State::Listening };
+        let idle = settings.listen.is_zero() || watched.mode == Mode::Off;
+        let state = if idle { State::Forwarding } else { State::Listening };
         Self {
             watched,
             state,
@@ -148,6 +151,21 @@ impl Guarded {
             reflected: None,
             copies: (0, 0),
         }
+    }
+
+    /// Is guarded in another way from now on. True: it is in another state now.
+    pub(super) fn change(&mut self, watched: Watched) -> bool {
+        if self.watched.mode != watched.mode {
+            // Nobody could be expected to break what was only watched.
+            self.suspicion = None;
+        }
+        self.watched = watched;
+        if self.state != State::Blocked || self.watched.mode == Mode::Block {
+            return false;
+        }
+        // The next probe that comes back tells that nobody breaks the loop.
+        (self.state, self.found) = (State::Forwarding, None);
+        true
     }
 
     /// Listens anew.
@@ -192,7 +210,7 @@ impl Guarded {
         self.suspicion = None;
         match (self.state, self.watched.mode) {
             (State::Blocked, _) => self.note(now, through, BrokenBy::Us),
-            (_, Mode::Watch) => self.note(now, through, BrokenBy::Nobody),
+            (_, Mode::Watch | Mode::Off) => self.note(now, through, BrokenBy::Nobody),
             (_, Mode::Block) => {
                 let relapse = self.released.is_some_and(|at| now < at + self.hold * RELAPSE);
                 self.hold = if relapse { (self.hold * 2).min(MOST_HOLD) } else { settings.hold };

@@ -89,6 +89,15 @@ pub enum Output {
     Found(Finding),
 }
 
+/// The sessions that a segment is joined in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// Them, in the order of their numbers.
+    pub all: Vec<SessionIndex>,
+    /// Whether what comes from one may go to another.
+    pub spoke_to_spoke: bool,
+}
+
 /// The guard of one appliance.
 #[derive(Debug)]
 pub struct LoopGuard {
@@ -101,7 +110,7 @@ pub struct LoopGuard {
     /// The attachments of each segment.
     members: HashMap<SegmentIndex, Vec<AttachmentIndex>>,
     /// The sessions of each segment.
-    sessions: HashMap<SegmentIndex, Vec<SessionIndex>>,
+    sessions: HashMap<SegmentIndex, Sessions>,
     joined: BTreeMap<(AttachmentIndex, AttachmentIndex), Duration>,
     relay: Relay,
     budget: u64,
@@ -128,20 +137,22 @@ impl LoopGuard {
         }
     }
 
-    /// Says what there is to guard from now on, and which sessions each segment has, in the order of their numbers. What is new listens first. `wary`: so does a
+    /// Says what there is to guard from now on, and which sessions each segment has. What is new listens first. `wary`: so does a
     /// segment that was in no session before, as one end of a tunnel should.
     pub fn arrange(
         &mut self,
         now: Duration,
         settings: LoopSettings,
         watched: Vec<Watched>,
-        sessions: HashMap<SegmentIndex, Vec<SessionIndex>>,
+        sessions: HashMap<SegmentIndex, Sessions>,
         wary: bool,
     ) {
         self.settings = settings;
         let wanted: BTreeMap<AttachmentIndex, Watched> = watched.into_iter().map(|w| (w.at, w)).collect();
         let stale = |at: &AttachmentIndex, guarded: &Guarded| {
-            wanted.get(at).is_none_or(|watched| watched.segment != guarded.watched.segment)
+            let old = &guarded.watched;
+            let off = |watched: &Watched| watched.mode == Mode::Off;
+            wanted.get(at).is_none_or(|new| new.segment != old.segment || off(new) != off(old))
         };
         let gone: Vec<AttachmentIndex> =
             self.attachments.iter().filter(|(at, guarded)| stale(at, guarded)).map(|(at, _)| *at).collect();
@@ -153,10 +164,16 @@ impl LoopGuard {
         }
         for (at, watched) in wanted {
             match self.attachments.get_mut(&at) {
-                Some(guarded) => guarded.watched = watched,
+                Some(guarded) => {
+                    if guarded.change(watched) {
+                        self.outputs.push_back(Output::Changed(at));
+                    }
+                }
                 None => {
                     let guarded = Guarded::new(watched, now, &settings);
-                    self.due.insert((guarded.next, at));
+                    if guarded.watched.mode != Mode::Off {
+                        self.due.insert((guarded.next, at));
+                    }
                     self.attachments.insert(at, guarded);
                     self.outputs.push_back(Output::Changed(at));
                 }
@@ -171,14 +188,14 @@ impl LoopGuard {
         let newly_joined: HashSet<SegmentIndex> = self
             .sessions
             .iter()
-            .filter(|(segment, sessions)| {
-                let old = before.get(*segment).map_or(&[][..], Vec::as_slice);
-                old != sessions.as_slice() && sessions.iter().any(|at| old.binary_search(at).is_err())
+            .filter(|(segment, joined)| {
+                let old = before.get(*segment).map_or(&[][..], |joined| &joined.all);
+                old != joined.all && joined.all.iter().any(|at| old.binary_search(at).is_err())
             })
             .map(|(segment, _)| *segment)
             .collect();
         for (at, guarded) in &mut self.attachments {
-            if !newly_joined.contains(&guarded.watched.segment) {
+            if guarded.watched.mode == Mode::Off || !newly_joined.contains(&guarded.watched.segment) {
                 continue;
             }
             // Another way for frames to go round: look for it at once.
@@ -213,7 +230,7 @@ impl LoopGuard {
             self.budget_at = now;
         }
         let most = MOST_PROBES / 2;
-        let interval = Duration::from_micros(self.attachments.len() as u64 * 1_000_000 / most);
+        let interval = Duration::from_micros(self.due.len() as u64 * 1_000_000 / most);
         let interval = interval.max(self.settings.interval);
         while self.budget > 0 {
             let Some((next, at)) = self.due.first().copied().filter(|(next, _)| *next <= now) else { break };
@@ -227,7 +244,8 @@ impl LoopGuard {
 
     /// When [`LoopGuard::handle_timeout`] is to be called.
     pub fn deadline(&self) -> Duration {
-        self.due.first().map_or(Duration::MAX, |(next, _)| *next)
+        let next = self.due.first().map(|(next, _)| *next);
+        next.or_else(|| self.relay.deadline()).unwrap_or(Duration::MAX)
     }
 
     /// What is to be done next.
@@ -297,7 +315,8 @@ impl LoopGuard {
     /// One of our own came back.
     fn came_back(&mut self, now: Duration, segment: SegmentIndex, from: Endpoint, probe: Probe) {
         let left_by = AttachmentIndex(probe.attachment);
-        let Some(origin) = self.attachments.get(&left_by) else { return };
+        let guarded = self.attachments.get(&left_by).filter(|guarded| guarded.watched.mode != Mode::Off);
+        let Some(origin) = guarded else { return };
         if origin.watched.segment != segment {
             // Two segments are joined somewhere. That alone is no loop; one that goes through both is found by going on.
             if let Some(at) = local(from).filter(|_| probe.passed.is_empty()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bridge::{Endpoint, SegmentIndex};
 
 use super::attachment::FORGET;
-use super::{LoopGuard, Output, State, local};
+use super::{LoopGuard, Output, Sessions, State, local};
 use crate::probe::{MOST_PASSED, Member, Probe};
 
 /// Probes that are remembered, so that none is passed on twice.
@@ -17,6 +17,10 @@ const MOST_A_SECOND: u64 = 100;
 
 /// Origins that are shown.
 const MOST_SHOWN: usize = 256;
+
+/// What was learned in a segment is forgotten because of others' probes at most so often: anybody can send some, of as many origins as
+/// it likes.
+const UNSETTLED: Duration = Duration::from_secs(10);
 
 /// What tells a probe from another, in a segment.
 type Seen = (SegmentIndex, Member, u16, u64);
@@ -47,6 +51,8 @@ pub(super) struct Relay {
     /// What each segment has left to pass on, and when that was computed.
     budgets: HashMap<SegmentIndex, (u64, Duration)>,
     passing: BTreeMap<(SegmentIndex, Member), Passing>,
+    /// When each segment was last unsettled.
+    unsettled: HashMap<SegmentIndex, Duration>,
 }
 
 impl Relay {
@@ -56,6 +62,12 @@ impl Relay {
 
     pub(super) fn forget(&mut self, now: Duration) {
         self.passing.retain(|_, passing| now < passing.seen + FORGET);
+        self.unsettled.retain(|_, at| now < *at + UNSETTLED);
+    }
+
+    /// When there is something to forget.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.passing.values().map(|passing| passing.seen + FORGET).min()
     }
 
     /// Whether a probe is new, and there is something left for it.
@@ -81,32 +93,37 @@ impl Relay {
         self.seen.insert(key)
     }
 
-    /// Notes that a probe passes. True: it is the first of its origin for a while.
+    /// Notes that a probe passes. True: it is the first of its origin for a while, and the first new one in its segment.
     fn note(&mut self, now: Duration, segment: SegmentIndex, from: Endpoint, probe: &Probe) -> bool {
         let key = (segment, probe.origin);
         let known = self.passing.get(&key).map(|passing| passing.since);
-        if known.is_some() || self.passing.len() < MOST_SHOWN {
-            let passing = Passing {
-                segment,
-                origin: probe.origin.name(),
-                from,
-                place: probe.place.clone(),
-                broken: probe.broken,
-                since: known.unwrap_or(now),
-                seen: now,
-            };
-            self.passing.insert(key, passing);
+        if known.is_none() && self.passing.len() >= MOST_SHOWN {
+            return false;
         }
-        known.is_none()
+        let passing = Passing {
+            segment,
+            origin: probe.origin.name(),
+            from,
+            place: probe.place.clone(),
+            broken: probe.broken,
+            since: known.unwrap_or(now),
+            seen: now,
+        };
+        self.passing.insert(key, passing);
+        if known.is_some() || self.unsettled.get(&segment).is_some_and(|at| now < *at + UNSETTLED) {
+            return false;
+        }
+        self.unsettled.insert(segment, now);
+        true
     }
 }
 
 impl LoopGuard {
     /// Passes a probe on that is not ours, or is ours and in another segment than it left by.
     pub(super) fn pass_on(&mut self, now: Duration, segment: SegmentIndex, from: Endpoint, mut probe: Probe) {
-        let watched = self.members.contains_key(&segment) || self.sessions.contains_key(&segment);
+        let known = self.members.contains_key(&segment) || self.sessions.contains_key(&segment);
         let key = (segment, probe.origin, probe.attachment, probe.sent);
-        if !watched || probe.passed.len() >= MOST_PASSED {
+        if !known || probe.passed.len() >= MOST_PASSED {
             return;
         }
         if !self.relay.takes(now, key) {
@@ -121,9 +138,11 @@ impl LoopGuard {
             probe.place.clone_from(&guarded.watched.label);
             probe.broken |= guarded.state == State::Blocked;
         }
-        for session in self.sessions.get(&segment).into_iter().flatten() {
+        let nothing = Sessions::default();
+        let joined = self.sessions.get(&segment).unwrap_or(&nothing);
+        for session in &joined.all {
             let to = Endpoint::Session(*session);
-            if to != from {
+            if to != from && (joined.spoke_to_spoke || came_by.is_some()) {
                 self.outputs.push_back(Output::Send { segment, to, rest: probe.to_bytes() });
             }
         }

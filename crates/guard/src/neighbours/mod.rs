@@ -84,7 +84,23 @@ pub struct Neighbour {
     pub seen: Duration,
     /// Until when nobody is believed, after two hosts have claimed it.
     pub contested: Option<Duration>,
+}
+
+/// What is kept of an address.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    mac: MacAddr,
+    router: Option<bool>,
+    seen: Duration,
+    contested: Option<Duration>,
     asked: Option<Duration>,
+}
+
+/// Where a host is, and how many addresses it has: a host that moves takes them all with it at once, however many it claims.
+#[derive(Clone, Copy, Debug)]
+struct Host {
+    at: Endpoint,
+    addresses: usize,
 }
 
 /// Counts since the start.
@@ -105,7 +121,8 @@ pub struct Tally {
 /// All neighbours of the segments that suppress.
 #[derive(Debug, Default)]
 pub struct Neighbours {
-    known: HashMap<(SegmentIndex, IpAddr), Neighbour>,
+    known: HashMap<(SegmentIndex, IpAddr), Known>,
+    hosts: HashMap<(SegmentIndex, MacAddr), Host>,
     of_segment: HashMap<SegmentIndex, usize>,
     /// Who will be due for a question, in the order of their turns.
     turns: VecDeque<(SegmentIndex, IpAddr)>,
@@ -158,6 +175,7 @@ impl Neighbours {
             }
             let Some(key) = self.turns.pop_front() else { break };
             let Some(neighbour) = self.known.get_mut(&key) else { continue };
+            let Some(Host { at, .. }) = self.hosts.get(&(key.0, neighbour.mac)).copied() else { continue };
             let silent = now.saturating_sub(neighbour.seen);
             if silent >= life {
                 self.remove(key);
@@ -167,8 +185,12 @@ impl Neighbours {
             if due {
                 neighbour.asked = Some(now);
                 let (segment, address) = key;
-                let Neighbour { at, mac, .. } = *neighbour;
-                questions.push(Question { segment, at, dst: mac, rest: frames::question(own, address) });
+                questions.push(Question {
+                    segment,
+                    at,
+                    dst: neighbour.mac,
+                    rest: frames::question(own, address),
+                });
             }
             self.turns.push_back(key);
         }
@@ -178,25 +200,23 @@ impl Neighbours {
 
     /// An address of a segment is somewhere else now.
     pub fn moved(&mut self, segment: SegmentIndex, mac: MacAddr, to: Endpoint) {
-        for ((of, _), neighbour) in &mut self.known {
-            if *of == segment && neighbour.mac == mac {
-                neighbour.at = to;
-            }
+        if let Some(host) = self.hosts.get_mut(&(segment, mac)) {
+            host.at = to;
         }
     }
 
     /// Forgets all that `wanted` says, and returns how many.
     pub fn forget(&mut self, wanted: impl Fn(SegmentIndex, &Neighbour) -> bool) -> usize {
-        let gone = self.known.iter().filter(|((segment, _), neighbour)| wanted(*segment, neighbour));
-        let gone: Vec<(SegmentIndex, IpAddr)> = gone.map(|(key, _)| *key).collect();
+        let gone = self.each().filter(|(segment, _, neighbour)| wanted(*segment, neighbour));
+        let gone: Vec<(SegmentIndex, IpAddr)> =
+            gone.map(|(segment, address, _)| (segment, address)).collect();
         gone.iter().for_each(|key| self.remove(*key));
         gone.len()
     }
 
     /// All that are known, by segment and address.
     pub fn all(&self) -> Vec<(SegmentIndex, IpAddr, Neighbour)> {
-        let mut all: Vec<_> =
-            self.known.iter().map(|((segment, address), known)| (*segment, *address, *known)).collect();
+        let mut all: Vec<_> = self.each().collect();
         all.sort_by_key(|(segment, address, _)| (*segment, *address));
         all
     }
@@ -211,6 +231,14 @@ impl Neighbours {
         MOST
     }
 
+    fn each(&self) -> impl Iterator<Item = (SegmentIndex, IpAddr, Neighbour)> + '_ {
+        self.known.iter().filter_map(|((segment, address), known)| {
+            let Known { mac, router, seen, contested, .. } = *known;
+            let Host { at, .. } = *self.hosts.get(&(*segment, mac))?;
+            Some((*segment, *address, Neighbour { mac, at, router, seen, contested }))
+        })
+    }
+
     fn verdict(
         &self,
         now: Duration,
@@ -221,7 +249,7 @@ impl Neighbours {
         place: impl FnOnce(MacAddr) -> Option<Endpoint>,
     ) -> Verdict {
         let Some(known) = self.known.get(&(segment, target)) else { return Verdict::PassOn };
-        let Neighbour { mac, router, seen, contested, .. } = *known;
+        let Known { mac, router, seen, contested, .. } = *known;
         let Some(router) = router else { return Verdict::PassOn };
         let good = now < seen + life && contested.is_none_or(|until| now >= until) && mac != asker.1;
         // Where the FDB does not know it any more, the host may be gone, or silent: everybody is asked.
@@ -244,14 +272,17 @@ impl Neighbours {
         router: Option<bool>,
     ) {
         if let Some(known) = self.known.get_mut(&key) {
-            if known.mac != mac {
+            let before = known.mac;
+            if before != mac {
                 let contest = now < known.seen + CONTEST;
                 known.contested = contest.then_some(now + CONTESTED);
                 known.router = None;
             }
             // Who asks does not say whether it is a router; what it said before holds.
             let router = router.or(known.router);
-            *known = Neighbour { mac, at, router, seen: now, asked: None, ..*known };
+            *known = Known { mac, router, seen: now, asked: None, ..*known };
+            self.has_one_more((key.0, mac), at);
+            self.has_one_less((key.0, before));
             return;
         }
         let of_segment = self.of_segment.entry(key.0).or_default();
@@ -260,13 +291,30 @@ impl Neighbours {
             return;
         }
         *of_segment += 1;
-        self.known.insert(key, Neighbour { mac, at, router, seen: now, contested: None, asked: None });
+        self.known.insert(key, Known { mac, router, seen: now, contested: None, asked: None });
+        self.has_one_more((key.0, mac), at);
         self.turns.push_back(key);
+    }
+
+    /// A host is here, and has an address more.
+    fn has_one_more(&mut self, host: (SegmentIndex, MacAddr), at: Endpoint) {
+        let host = self.hosts.entry(host).or_insert(Host { at, addresses: 0 });
+        host.at = at;
+        host.addresses += 1;
+    }
+
+    fn has_one_less(&mut self, host: (SegmentIndex, MacAddr)) {
+        let Some(found) = self.hosts.get_mut(&host) else { return };
+        found.addresses -= 1;
+        if found.addresses == 0 {
+            self.hosts.remove(&host);
+        }
     }
 
     /// Its turn is skipped when it comes.
     fn remove(&mut self, key: (SegmentIndex, IpAddr)) {
-        if self.known.remove(&key).is_some() {
+        if let Some(known) = self.known.remove(&key) {
+            self.has_one_less((key.0, known.mac));
             if let Some(count) = self.of_segment.get_mut(&key.0) {
                 *count -= 1;
             }

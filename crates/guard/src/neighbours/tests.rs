@@ -141,6 +141,32 @@ fn hosts_move_and_parts_are_forgotten() {
 }
 
 #[test]
+fn a_host_that_moves_takes_all_its_addresses_with_it_and_leaves_nothing_behind() {
+    let mut neighbours = Neighbours::default();
+    let claims = |neighbours: &mut Neighbours, host: u8, address: u8, from| {
+        let packet = ArpPacket::new(ArpPacket::REPLY, (mac(host), ip4(address)), (mac(1), ip4(1)));
+        let rest = [&[8, 6][..], &packet.to_bytes()].concat();
+        let frame = Frame { segment: SEGMENT, from, src: mac(host), rest: &rest, held: false };
+        neighbours.take(seconds(1), LIFE, frame, |_| None);
+    };
+    let places = |neighbours: &Neighbours| -> Vec<(MacAddr, Endpoint)> {
+        neighbours.all().into_iter().map(|(.., known)| (known.mac, known.at)).collect()
+    };
+    for address in [10, 11] {
+        claims(&mut neighbours, 2, address, SITE);
+    }
+    neighbours.moved(SEGMENT, mac(2), LAN);
+    assert_eq!(places(&neighbours), [(mac(2), LAN); 2]);
+    claims(&mut neighbours, 3, 10, SITE);
+    assert_eq!(places(&neighbours), [(mac(3), SITE), (mac(2), LAN)]);
+    claims(&mut neighbours, 3, 11, SITE);
+    assert_eq!(neighbours.hosts.len(), 1, "host 2 has no address any more");
+    assert_eq!(neighbours.forget(|_, _| true), 2);
+    assert!(neighbours.hosts.is_empty());
+    neighbours.moved(SEGMENT, mac(3), LAN);
+}
+
+#[test]
 fn a_flood_of_addresses_takes_nothing_from_those_who_are_known() {
     let mut neighbours = Neighbours::default();
     tells(&mut neighbours, 0, 2, SITE);
