@@ -5,7 +5,7 @@
 # screens, radio, cameras.
 set -euo pipefail
 parts="linux-image-amd64 initramfs-tools zstd systemd-sysv udev dbus kmod iproute2 iputils-ping ethtool pciutils procps less nano-tiny
-systemd-timesyncd ca-certificates adduser libnuma1 libelf1 libbpf1 libxdp1 zlib1g e2fsprogs fdisk login passwd"
+systemd-timesyncd systemd-resolved ca-certificates adduser libnuma1 libelf1 libbpf1 libxdp1 zlib1g e2fsprogs fdisk login passwd"
 options=()
 for path in '/usr/share/man/*' '/usr/share/locale/*' '/usr/share/doc/*' '/lib/modules/*/kernel/sound/*'; do
     options+=(--dpkgopt="path-exclude=$path")

@@ -49,12 +49,14 @@ LABEL=CWBOOT /boot/loader vfat defaults,umask=0077 0 2
 END
 mkdir -p "$root/boot/loader"
 echo causeway >"$root/etc/hostname"
+# Names are asked for where networkd says, by DHCP or by DNS= of a network.
+ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 : >"$root/etc/machine-id"
 install -m 755 "$here/firstboot" "$root/usr/sbin/causeway-firstboot"
 install -m 644 "$here/causeway-firstboot.service" "$root/etc/systemd/system/"
 install -D -m 755 "$here/kernel-hook" "$root/etc/kernel/postinst.d/zz-causeway-loader"
 install -D -m 755 "$here/kernel-hook" "$root/etc/initramfs/post-update.d/zz-causeway-loader"
-chroot "$root" systemctl --quiet enable causeway-firstboot.service systemd-networkd.service causeway.service serial-getty@ttyS0.service >&2
+chroot "$root" systemctl --quiet enable causeway-firstboot.service systemd-networkd.service systemd-resolved.service causeway.service serial-getty@ttyS0.service >&2
 # Until somebody has chosen a password nobody logs in.
 chroot "$root" passwd --quiet --lock root
 

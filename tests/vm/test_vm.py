@@ -67,7 +67,7 @@ tunnel_id = 10
 port = "trunk0"
 untagged = true
 [client]
-server = "192.0.2.1"
+server = "vpn.lab"
 user = "vm"
 password = "correct horse battery"
 fingerprint = "{fingerprint}"
@@ -80,13 +80,26 @@ causeway setup --trunk {trunk} --uplink {uplink} --bind uio_pci_generic --worker
 interface="$(sed -n 's/^interface = "\\(.*\\)".*/\\1/p' /etc/causeway/causeway.toml)"
 sed -i '/^\\[\\[segment\\]\\]/,$d' /etc/causeway/causeway.toml
 cat client.toml >>/etc/causeway/causeway.toml
-printf '[Match]\\nName=%s\\n[Network]\\nAddress=192.0.2.2/24\\n[Link]\\nRequiredForOnline=no\\n' "$interface" >/etc/systemd/network/50-wan.network
-modprobe uio_pci_generic
-modprobe tun
+printf '[Match]\\nName=%s\\n[Network]\\nAddress=192.0.2.2/24\\nDNS=192.0.2.1\\n[Link]\\nRequiredForOnline=no\\n' "$interface" >/etc/systemd/network/50-wan.network
 causeway setup --apply
 causeway check -c /etc/causeway/causeway.toml
 causeway doctor || true
 echo causeway-test: provisioned
+"""
+
+
+# A name server that has one answer to every question for an IPv4 address, and none to others (RFC 1035, 4.1).
+NAME_SERVER = """\
+import socket
+here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+here.bind(("192.0.2.1", 53))
+while True:
+    asked, who = here.recvfrom(4096)
+    end = asked.index(0, 12) + 5
+    is_address = asked[end - 4:end - 2] == bytes([0, 1])
+    answer = bytes([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]) if is_address else b""
+    counts = bytes([0, 1, 0, int(is_address), 0, 0, 0, 0])
+    here.sendto(asked[:2] + bytes([0x85, 0x80]) + counts + asked[12:end] + answer, who)
 """
 
 
@@ -172,6 +185,7 @@ def test_a_frame_crosses_between_the_vm_and_an_appliance_outside(place):
     seed(directory, fingerprint)
     with (directory / "server.log").open("wb") as log:
         server = outside.popen(binary, "run", "-c", directory / "server.toml", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    names = outside.popen(sys.executable, "-c", NAME_SERVER, stdin=subprocess.DEVNULL)
     vm = Vm(cables, directory)
 
     def told(what):
@@ -185,7 +199,7 @@ def test_a_frame_crosses_between_the_vm_and_an_appliance_outside(place):
         told("the first boot is done, both NICs belong to DPDK")
         show = lambda: sh(binary, "show", "service", "l2vpn", "--json", "--socket", directory / "server.sock", check=False)  # noqa: E731
         vm.wait("the session comes up", lambda: '"state": "up"' in show())
-        told("the session is up")
+        told("the server's name was resolved, the session is up")
         vm.wait("a ping crosses", lambda: ping_times(host_a, "10.10.0.2", count=1))
         told("a ping crosses")
         assert len(ping_times(host_a, "10.10.0.2", count=10, interval=0.2)) >= 9
@@ -193,5 +207,6 @@ def test_a_frame_crosses_between_the_vm_and_an_appliance_outside(place):
         told("full-size frames cross\n")
     finally:
         vm.stop()
-        server.terminate()
-        server.wait(10)
+        for process in (names, server):
+            process.terminate()
+            process.wait(10)
