@@ -1,4 +1,4 @@
-# The appliance as a container: docs/install.md says how it is run. dpdk-build/stages.sh runs the same stages without an engine.
+# The appliance as a container: docs/install.md says how it is run. dpdk-build/stages.sh runs builder and runtime without an engine.
 
 FROM debian:bookworm AS builder
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl \

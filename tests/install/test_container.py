@@ -12,13 +12,14 @@ def test_the_runtime_stage_has_debian_and_the_package_and_starts(package, tmp_pa
                           timeout=600, env={**os.environ, "LC_ALL": "C.UTF-8"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "causeway " in done.stdout, "its version"
+    assert "a server ran as causeway" in done.stdout, done.stdout
     files = listing.read_text().splitlines()
     assert "/usr/bin/causeway" in files
     assert not [file for file in files if "librte_" in file and "glue" not in file], "no DPDK but what is inside"
     assert not [file for file in files if file.startswith("/var/lib/apt/lists/") and file.count("/") > 4 and "partial" not in file]
 
 
-def test_the_dockerfile_has_the_stages_that_the_script_runs():
+def test_the_dockerfile_has_its_stages():
     text = (ROOT / "Dockerfile").read_text()
     for stage in ("AS builder", "AS test", "AS runtime", "USER causeway", "container.sh", "package/build.sh", "static.sh"):
         assert stage in text, stage
