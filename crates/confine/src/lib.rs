@@ -95,6 +95,22 @@ pub fn confine(wanted: &Confinement) -> Result<(), ConfineError> {
     Ok(())
 }
 
+/// Gives up the capabilities that a new thread has from the one that started it, but the right to lock memory: with a limit, memory that
+/// it asks for would be refused. The first thing to do in a thread of the control thread's.
+///
+/// # Errors
+/// The system refuses.
+pub fn give_up_capabilities_of_this_thread() -> Result<(), ConfineError> {
+    let kept: CapsHashSet = caps::read(None, CapSet::Permitted)?
+        .intersection(&CapsHashSet::from([Capability::CAP_IPC_LOCK]))
+        .copied()
+        .collect();
+    caps::set(None, CapSet::Inheritable, &CapsHashSet::new())?;
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)?;
+    Ok(())
+}
+
 /// What the control thread needs while it runs: addresses, routes and packet sockets of gateways, ports below 1024.
 fn kept(wanted: &Confinement) -> CapsHashSet {
     let mut kept = CapsHashSet::from([

@@ -39,6 +39,23 @@ fn child() {
                 |thread: &&confine::ThreadState| thread.capabilities.iter().any(|cap| cap != "CAP_IPC_LOCK");
             assert!(state.threads.iter().filter(net).count() <= 1, "other threads have none: {state:?}");
         }
+        "thread" => {
+            let started = std::thread::Builder::new().name("resolver".into()).spawn(|| {
+                let own = || {
+                    let state = confine::state();
+                    let own = state.threads.into_iter().find(|thread| thread.name == "resolver");
+                    own.expect("this thread").capabilities
+                };
+                let before = own();
+                confine::give_up_capabilities_of_this_thread().expect("gives up");
+                (before, own())
+            });
+            let (before, after) = started.expect("started").join().expect("no panic");
+            let only_locks = |names: &[String]| names.iter().all(|cap| cap == "CAP_IPC_LOCK");
+            assert!(only_locks(&after), "{after:?}");
+            // Without root there is nothing to give up.
+            assert!(nix::unistd::geteuid().as_raw() != 0 || !only_locks(&before), "{before:?}");
+        }
         "namespace" => drop(unshare(CloneFlags::CLONE_NEWNET)),
         "run" => {
             let error = Command::new("/bin/true").status().expect_err("no process is made");
@@ -83,6 +100,11 @@ fn assert_good(case: &str) {
 #[test]
 fn every_thread_gives_up_what_it_does_not_need() {
     assert_good("state");
+}
+
+#[test]
+fn a_new_thread_gives_up_what_it_was_given() {
+    assert_good("thread");
 }
 
 #[test]

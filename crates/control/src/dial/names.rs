@@ -31,6 +31,11 @@ impl Names {
         }
         let (failed, failed_name) = (tell.clone(), name.clone());
         let resolve = move || {
+            // It parses what strangers answer, and has the control thread's rights.
+            if let Err(error) = confine::give_up_capabilities_of_this_thread() {
+                let _ = tell.send((id, name, Err(format!("the resolver: {error}"))));
+                return;
+            }
             let found = (name.host.as_str(), name.port).to_socket_addrs();
             let answer = match found.map(Iterator::collect::<Vec<_>>) {
                 Ok(addresses) if addresses.is_empty() => Err(format!("{} has no address", name.host)),
