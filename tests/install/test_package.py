@@ -93,8 +93,9 @@ def test_the_unit_is_sound(package, tmp_path):
     unit.write_text(text.replace("/usr/bin/causeway", str(root / "usr/bin/causeway")))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
     assert done.returncode == 0 and "causeway.service" not in done.stderr, done.stderr
-    checked = subprocess.run(["systemd-analyze", "security", "--offline=true", "--json=short", unit], capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
+    # 0 is nothing exposed, 100 everything; what it has now with some room for another release of systemd.
+    checked = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=50", unit], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_it_runs_on_the_oldest_cpu_it_is_built_for(package, tmp_path):
@@ -118,8 +119,10 @@ def test_installed_upgraded_and_removed(package, chroot, tmp_path):
     version = chroot.run("causeway", "--version").stdout
     assert version.startswith("causeway "), version
     assert "causeway:" in chroot.path("etc/passwd").read_text()
-    mode = chroot.path("etc/causeway").stat().st_mode & 0o777
-    assert mode == 0o770, oct(mode)
+    mode = chroot.path("etc/causeway").stat().st_mode & 0o7777
+    assert mode == 0o2770, oct(mode)
+    unit = chroot.path("lib/systemd/system/causeway.service").read_text()
+    assert f"ConfigurationDirectoryMode={mode:o}" in unit, "systemd would complain at each start"
     starts(chroot)
 
     # An upgrade keeps what the operator changed.
@@ -131,7 +134,11 @@ def test_installed_upgraded_and_removed(package, chroot, tmp_path):
     assert chroot.path("etc/causeway/causeway.toml").read_text() == CONFIG
     assert chroot.path("etc/default/causeway").read_text() == "RUST_LOG=debug\n"
 
-    chroot.run("dpkg", "--remove", "causeway")
+    # Whoever has set the machine up is told what stays.
+    chroot.run("causeway", "setup", "--bind", "kernel", "--write")
+    removed = chroot.run("dpkg", "--remove", "causeway")
+    assert "causeway setup --undo" in removed.stderr, removed.stderr
+    chroot.path("var/lib/causeway-setup/setup.json").unlink()
     assert chroot.path("etc/default/causeway").exists() and not chroot.path("usr/bin/causeway").exists()
     chroot.run("dpkg", "--purge", "causeway")
     assert chroot.path("etc/causeway/causeway.toml").exists(), "keys and configurations are the operator's"

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use config::Config;
-use machine::Machine;
 use machine::doctor::{self, Finding, Severity};
+use machine::{Machine, Root};
 use serde_json::json;
 
 use crate::{Failure, setup};
@@ -36,7 +36,8 @@ pub(crate) fn run(wanted: &Doctor) -> Result<(), Failure> {
     let usual = root.path(machine::setup::CONFIG);
     let file = wanted.config.clone().or_else(|| usual.exists().then_some(usual));
     let config = file.as_deref().map(Config::load).transpose()?;
-    let findings = doctor::examine(&root, &Machine::look(&root), config.as_ref());
+    let files = file.as_deref().map_or_else(Vec::new, |file| of_service(&root, file));
+    let findings = doctor::examine(&root, &Machine::look(&root), config.as_ref(), &files);
     if wanted.json {
         println!("{:#}", json!({ "config": file, "findings": findings }));
     } else {
@@ -47,6 +48,17 @@ pub(crate) fn run(wanted: &Doctor) -> Result<(), Failure> {
         1 => Err(Failure("1 error: the appliance will not work like this".into())),
         count => Err(Failure(format!("{count} errors: the appliance will not work like this"))),
     }
+}
+
+/// What the package's service has to read when `file` is its configuration: that, and what it names.
+pub(crate) fn of_service(root: &Root, file: &Path) -> Vec<PathBuf> {
+    if file != root.path(machine::setup::CONFIG) {
+        return Vec::new();
+    }
+    let mut files = vec![file.to_owned()];
+    // Whoever cannot read it was told so before.
+    files.extend(config::named_files(file, &std::fs::read_to_string(file).unwrap_or_default()));
+    files
 }
 
 fn layout(file: Option<&Path>, findings: &[Finding]) -> String {

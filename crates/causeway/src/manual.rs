@@ -26,7 +26,7 @@ Where
 .B causeway show
 and the other commands find the running appliance.
 .TP
-.I /var/lib/causeway/setup.json
+.I /var/lib/causeway\-setup/setup.json
 What was there before
 .BR "causeway setup \-\-write" .
 .SH SIGNALS

@@ -19,6 +19,10 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
     for warning in warnings {
         eprintln!("warning: {warning}");
     }
+    let root = machine::Root::new("/");
+    for file in machine::service::unreadable(&root, &crate::doctor::of_service(&root, path)) {
+        eprintln!("warning: the service cannot read {}: {}", file.display(), machine::service::remedy(&file));
+    }
     println!("{} is good", path.display());
     Ok(())
 }

@@ -2,11 +2,14 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Writes `content` to `path` by way of a file beside it: written, flushed to the disk, then renamed. Whoever reads meanwhile, or after
 /// a power cut, has the old file or the new. `mode` is for a new file; an old one's mode and owner are kept.
+///
+/// A new file of root's in a directory that another user or group may write to is theirs as well: it belongs to the directory's owner,
+/// and a group that may write there may read it. So what `causeway join` writes to `/etc/causeway` can be read by the service.
 ///
 /// # Errors
 /// The system refuses a step, a full disk for one; then the old file is as it was.
@@ -26,10 +29,9 @@ impl PreparedFile {
     /// Writes the new file.
     ///
     /// # Errors
-    /// The system refuses, a full disk for one.
+    /// The system refuses, a full disk for one; or the path is a link that somebody made to a file that is not theirs.
     pub fn new(path: &Path, content: &[u8], mode: u32) -> io::Result<Self> {
-        // A link keeps on pointing to the file.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = behind_link(path)?;
         let old = fs::metadata(&path).ok();
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -38,7 +40,11 @@ impl PreparedFile {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy().into_owned();
         let beside = directory.join(format!(".{name}.{}.new", std::process::id()));
         let prepared = Self { path, directory, beside };
-        write_beside(&prepared.beside, content, old.as_ref(), mode)?;
+        let access = match &old {
+            Some(old) => Access { uid: old.uid(), gid: old.gid(), mode: old.mode() & 0o7777 },
+            None => Access::of_new(&fs::metadata(&prepared.directory)?, mode),
+        };
+        write_beside(&prepared.beside, content, &access)?;
         Ok(prepared)
     }
 
@@ -59,7 +65,39 @@ impl Drop for PreparedFile {
     }
 }
 
-fn write_beside(path: &Path, content: &[u8], old: Option<&fs::Metadata>, mode: u32) -> io::Result<()> {
+/// The file that is meant: a link keeps on pointing to it. A link is believed if root made it, or the one to whom the file belongs: in a
+/// directory that another user may write to root would otherwise overwrite whatever that user likes.
+fn behind_link(path: &Path) -> io::Result<PathBuf> {
+    let Some(link) = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_symlink) else {
+        return Ok(path.to_owned());
+    };
+    // One that points to nothing is replaced.
+    let Ok(file) = fs::canonicalize(path) else { return Ok(path.to_owned()) };
+    if link.uid() != 0 && link.uid() != fs::metadata(&file)?.uid() {
+        let told = format!("it is a link to {}, made by another user than the file's", file.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, told));
+    }
+    Ok(file)
+}
+
+/// Who may do what with a file.
+struct Access {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+}
+
+impl Access {
+    /// What root gives a new file in a directory.
+    fn of_new(directory: &fs::Metadata, mode: u32) -> Self {
+        // A directory that all may write to, /tmp for one, says nothing about groups.
+        let is_shared = directory.mode() & 0o022 == 0o020;
+        let for_group = if is_shared && directory.gid() != 0 { mode >> 3 & 0o040 } else { 0 };
+        Self { uid: directory.uid(), gid: directory.gid(), mode: mode | for_group }
+    }
+}
+
+fn write_beside(path: &Path, content: &[u8], access: &Access) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -67,12 +105,10 @@ fn write_beside(path: &Path, content: &[u8], old: Option<&fs::Metadata>, mode: u
     // Nobody else may read it before it has its final mode.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
-    if let Some(old) = old {
-        // Only root may give files away; for others the file is theirs already.
-        let _ = chown(path, Some(old.uid()), Some(old.gid()));
-    }
-    let mode = old.map_or(mode, |old| old.mode() & 0o7777);
-    file.set_permissions(Permissions::from_mode(mode))?;
+    // Only root may give files away; for others the file is theirs already. The file and not its name: whoever may write to the directory
+    // could put another behind that.
+    let _ = fchown(&file, Some(access.uid), Some(access.gid));
+    file.set_permissions(Permissions::from_mode(access.mode))?;
     file.sync_all()
 }
 
@@ -97,6 +133,60 @@ mod tests {
         // No file can be made there.
         assert!(write_atomic(Path::new("/proc/nothing/a.toml"), b"three", 0o600).is_err());
         assert_eq!(fs::read_dir(&directory).expect("readable").count(), 2);
+        fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    /// A directory as the package makes /etc/causeway, of a group that there need not be; `None` when the test does not run as root.
+    fn shared_directory(name: &str) -> Option<PathBuf> {
+        let directory = std::env::temp_dir().join(format!("causeway-write-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        if std::os::unix::fs::chown(&directory, Some(0), Some(GROUP)).is_err() {
+            fs::remove_dir_all(&directory).expect("removed");
+            return None;
+        }
+        fs::set_permissions(&directory, Permissions::from_mode(0o2770)).expect("changed");
+        Some(directory)
+    }
+
+    const GROUP: u32 = 54_321;
+
+    #[test]
+    fn what_root_writes_can_be_read_by_whom_the_directory_is_shared_with() {
+        let Some(directory) = shared_directory("shared") else { return };
+        let path = directory.join("a.password");
+        write_atomic(&path, b"secret", 0o600).expect("written");
+        let of = |path: &Path| {
+            let found = fs::metadata(path).expect("there");
+            (found.uid(), found.gid(), found.mode() & 0o7777)
+        };
+        assert_eq!(of(&path), (0, GROUP, 0o640));
+        // What another user has for itself, and what all may write to.
+        fs::set_permissions(&directory, Permissions::from_mode(0o750)).expect("changed");
+        std::os::unix::fs::chown(&directory, Some(GROUP), None).expect("changed");
+        let path = directory.join("b.key");
+        write_atomic(&path, b"secret", 0o600).expect("written");
+        assert_eq!(of(&path), (GROUP, GROUP, 0o600));
+        fs::set_permissions(&directory, Permissions::from_mode(0o1777)).expect("changed");
+        let path = directory.join("c.key");
+        write_atomic(&path, b"secret", 0o600).expect("written");
+        assert_eq!(of(&path).2, 0o600);
+        fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn root_follows_no_link_of_another_user_to_a_file_that_is_not_his() {
+        let Some(directory) = shared_directory("link") else { return };
+        let (file, link) = (directory.join("shadow"), directory.join("a.toml"));
+        fs::write(&file, "root's").expect("written");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        std::os::unix::fs::lchown(&link, Some(GROUP), Some(GROUP)).expect("changed");
+        let told = write_atomic(&link, b"mode", 0o600).expect_err("refused");
+        assert_eq!(told.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(fs::read(&file).expect("there"), b"root's");
+        // His own he may link to.
+        std::os::unix::fs::chown(&file, Some(GROUP), None).expect("changed");
+        write_atomic(&link, b"mode", 0o600).expect("written");
+        assert_eq!(fs::read(&file).expect("there"), b"mode");
         fs::remove_dir_all(&directory).expect("removed");
     }
 }

@@ -6,10 +6,12 @@ mod network;
 mod pci;
 mod system;
 
+use std::path::PathBuf;
+
 use config::Config;
 use serde::Serialize;
 
-use crate::{Machine, Root};
+use crate::{Machine, Root, service};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,13 +52,16 @@ pub const CODES: &[(&str, &str)] = &[
     ("core-not-isolated", "the kernel puts other work on a worker's core"),
     ("core-of-another-node", "a worker is on another NUMA node than a NIC"),
     ("core-shared", "two workers share one physical core"),
+    ("firmware-missing", "a NIC needs a file of its maker's that is not there"),
     ("governor", "a worker's core saves power"),
+    ("file-unreadable", "the user of the service cannot read the configuration or what it names"),
     ("hugepages-few", "there are fewer free hugepages than the appliance takes"),
     ("hugepages-unused", "a PCI port works without hugepages"),
     ("interface-down", "a port's interface is not set up"),
     ("interface-in-bridge", "a port's interface belongs to a bridge or bond"),
     ("interface-missing", "a port's interface is not there"),
     ("interface-mtu", "a port's interface has a smaller MTU than the port"),
+    ("iommu-group-shared", "the IOMMU does not tell a PCI port's NIC from a device of the kernel's"),
     ("iommu-off", "there is no IOMMU for vfio-pci"),
     ("ipv6-on-trunk", "the kernel speaks IPv6 in the stretched network"),
     ("large-receive", "the NIC joins frames that cannot be parted again (LRO)"),
@@ -69,14 +74,23 @@ pub const CODES: &[(&str, &str)] = &[
     ("no-link", "a port has no link"),
     ("no-default-route", "a client has no way to a server in another network"),
     ("port-taken", "another program has the port that sites connect to"),
+    ("port-unknown", "whose the port is that sites connect to could not be seen"),
     ("promiscuous", "the NIC may not get frames for other addresses than its own"),
     ("unsafe-dma", "vfio-pci works without an IOMMU, so that a NIC can write anywhere"),
     ("x86-64-v2", "the CPU is older than the appliance is built for"),
 ];
 
-/// Looks for all that is wrong, worst first. Without a configuration only what concerns every appliance.
-pub fn examine(root: &Root, machine: &Machine, config: Option<&Config>) -> Vec<Finding> {
+/// Looks for all that is wrong, worst first. Without a configuration only what concerns every appliance. `files` are those that the
+/// package's service has to read: its configuration and what that names.
+pub fn examine(root: &Root, machine: &Machine, config: Option<&Config>, files: &[PathBuf]) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
+    for file in service::unreadable(root, files) {
+        findings.error(
+            "file-unreadable",
+            format!("the service cannot read {}", file.display()),
+            service::remedy(&file),
+        );
+    }
     cores::examine(root, machine, config, &mut findings);
     memory::examine(root, machine, config, &mut findings);
     system::examine(root, config, &mut findings);

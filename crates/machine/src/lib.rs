@@ -7,14 +7,16 @@
 pub mod cpu;
 pub mod doctor;
 pub mod hugepages;
+mod iommu;
 pub mod nic;
 mod nic_names;
 pub mod plan;
 mod root;
+pub mod service;
 pub mod setup;
 
 pub use plan::Plan;
-pub use root::Root;
+pub use root::{Kernel, Root};
 
 use serde::Serialize;
 
@@ -40,7 +42,7 @@ impl Machine {
             nics: nic::find(root),
             cores: cpu::find(root),
             hugepages: hugepages::find(root),
-            iommu: !root.list("sys/kernel/iommu_groups").is_empty(),
+            iommu: iommu::is_there(root),
             vendor: root.text("sys/class/dmi/id/sys_vendor").unwrap_or_default(),
         }
     }

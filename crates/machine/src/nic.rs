@@ -22,8 +22,10 @@ pub struct Nic {
     pub dpdk: Option<&'static str>,
     /// The NUMA node that it is on.
     pub node: Option<usize>,
-    /// The IOMMU group that it is in.
+    /// The group of an IOMMU that it is in.
     pub iommu_group: Option<String>,
+    /// Other devices of that group that drivers of the kernel have: as long as they do, vfio-pci gives the NIC to nobody.
+    pub group_shared_with: Vec<String>,
     /// The address that its maker gave it.
     pub mac: Option<String>,
     /// Octets of a frame after its Ethernet header.
@@ -104,7 +106,10 @@ fn pci_nic(root: &Root, pci: &str, addresses: &Addresses) -> Nic {
     nic.driver = root.link(&format!("{device}/driver"));
     nic.node =
         root.number(&format!("{device}/numa_node")).filter(|node| *node >= 0).map(|node| node as usize);
-    nic.iommu_group = root.link(&format!("{device}/iommu_group"));
+    nic.iommu_group =
+        root.link(&format!("{device}/iommu_group")).filter(|group| crate::iommu::is_real(root, group));
+    nic.group_shared_with = nic.iommu_group.iter().flat_map(|group| kernels_devices(root, group)).collect();
+    nic.group_shared_with.retain(|other| other != pci);
     nic.is_virtual_function = root.has(&format!("{device}/physfn"));
     // virtio's interfaces are one level below, on the virtio bus.
     let mut places = vec![format!("{device}/net")];
@@ -120,6 +125,16 @@ fn pci_nic(root: &Root, pci: &str, addresses: &Addresses) -> Nic {
     nic
 }
 
+/// Devices of an IOMMU group that belong to the kernel in a way that vfio minds: those without a driver and bridges it does not.
+fn kernels_devices(root: &Root, group: &str) -> Vec<String> {
+    let mut devices = crate::iommu::members(root, group);
+    devices.retain(|device| {
+        let driver = root.link(&format!("sys/bus/pci/devices/{device}/driver"));
+        driver.is_some_and(|driver| !["vfio-pci", "pci-stub", "pcieport"].contains(&driver.as_str()))
+    });
+    devices
+}
+
 fn empty(model: String) -> Nic {
     Nic {
         pci: None,
@@ -130,6 +145,7 @@ fn empty(model: String) -> Nic {
         dpdk: None,
         node: None,
         iommu_group: None,
+        group_shared_with: Vec::new(),
         mac: None,
         mtu: None,
         is_up: false,

@@ -129,12 +129,14 @@ impl Plan {
             remarks.push("No NIC is unused: name one with --trunk.".into());
         }
         let mut ports = Vec::new();
+        let bindable: Vec<&Nic> =
+            trunks.iter().chain(&uplinks).copied().filter(|nic| is_idle(nic) && nic.dpdk.is_some()).collect();
         for (at, nic) in trunks.iter().enumerate() {
-            ports.push(port(machine, nic, format!("trunk{at}"), false, wishes, &mut remarks)?);
+            ports.push(port(&bindable, nic, format!("trunk{at}"), false, wishes, &mut remarks)?);
         }
         for (at, nic) in uplinks.iter().enumerate() {
             let name = if at == 0 { "wan".to_owned() } else { format!("wan{}", at + 1) };
-            ports.push(port(machine, nic, name, true, wishes, &mut remarks)?);
+            ports.push(port(&bindable, nic, name, true, wishes, &mut remarks)?);
         }
         let node = trunks.iter().chain(&uplinks).find_map(|nic| nic.node).unwrap_or(0);
         let workers = workers(&machine.cores, node, wishes.workers, &mut remarks);
@@ -206,8 +208,9 @@ fn is_idle(nic: &Nic) -> bool {
     is_hardware && is_usable && !nic.has_address && !nic.has_default_route && nic.master.is_none()
 }
 
+/// Plans a port. `bindable` are the NICs that may all be taken from the kernel.
 fn port(
-    machine: &Machine,
+    bindable: &[&Nic],
     nic: &Nic,
     name: String,
     is_uplink: bool,
@@ -244,7 +247,14 @@ fn port(
                     nic.name()
                 ));
                 (None, None)
-            } else if !machine.iommu {
+            } else if let Some(other) = stranger(nic, bindable) {
+                remarks.push(format!(
+                    "{} could be driven by DPDK, but the IOMMU does not tell it from {other} (one group, {}), which the kernel has: another slot, or --bind vfio-pci once nothing uses that.",
+                    nic.name(),
+                    nic.iommu_group.as_deref().unwrap_or_default()
+                ));
+                (None, None)
+            } else if nic.iommu_group.is_none() {
                 remarks.push(format!(
                     "{} could be driven by DPDK ({}), but there is no IOMMU to confine it: --bind uio_pci_generic, if this is a virtual machine or you accept that.",
                     nic.name(),
@@ -272,12 +282,18 @@ fn port(
     }
 }
 
+/// A device of the same IOMMU group that the kernel keeps.
+fn stranger<'a>(nic: &'a Nic, bindable: &[&Nic]) -> Option<&'a str> {
+    let is_taken = |device: &str| bindable.iter().any(|other| other.pci.as_deref() == Some(device));
+    nic.group_shared_with.iter().map(String::as_str).find(|device| !is_taken(device))
+}
+
 /// Isolated cores first, then those that share nothing; of the NICs' node; core 0 and its siblings are the kernel's as long as there
-/// are others.
+/// are others, and 0 itself as long as there is a sibling.
 fn workers(cores: &[Core], node: usize, wanted: Option<usize>, remarks: &mut Vec<String>) -> Vec<usize> {
     let mut order: Vec<&Core> = cores.iter().collect();
     let kernels = |core: &Core| core.id == 0 || core.siblings.contains(&0);
-    order.sort_by_key(|core| (kernels(core), !core.isolated, core.node != node, core.id));
+    order.sort_by_key(|core| (kernels(core), core.id == 0, !core.isolated, core.node != node, core.id));
     let mut chosen: Vec<&Core> = Vec::new();
     let isolated = cores.iter().filter(|core| core.isolated).count();
     // A quarter of the machine, unless cores were set aside: two do 10 Gbit/s.

@@ -4,14 +4,22 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What answers a write to sysfs where no kernel does: it is told the file and the text.
+pub type Kernel = fn(&Root, &str, &str);
+
 /// The directory that stands for `/`.
 #[derive(Clone, Debug)]
-pub struct Root(PathBuf);
+pub struct Root(PathBuf, Option<Kernel>);
 
 impl Root {
     /// A tree of files that stands for the machine's own.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self(path.into(), None)
+    }
+
+    /// The same with something that does what a kernel would do.
+    pub fn answered_by(self, kernel: Kernel) -> Self {
+        Self(self.0, Some(kernel))
     }
 
     /// Whether it is the machine's own.
@@ -62,6 +70,14 @@ impl Root {
     pub(crate) fn poke(&self, inside: &str, text: &str) -> io::Result<()> {
         use std::io::Write;
         // Truncated, as a shell's `>` does it: the same for the kernel's files and for a tree of plain ones.
-        fs::OpenOptions::new().write(true).truncate(true).open(self.path(inside))?.write_all(text.as_bytes())
+        fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(self.path(inside))?
+            .write_all(text.as_bytes())?;
+        if let Some(kernel) = self.1 {
+            kernel(self, inside, text);
+        }
+        Ok(())
     }
 }

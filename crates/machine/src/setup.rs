@@ -1,20 +1,23 @@
 //! Sets a machine up by a plan, and puts back what was there.
 //!
 //! [`write`] only writes files; [`apply`] does what they say, now and at each boot; [`undo`] takes back both. What was there before is
-//! kept in [`STATE`], written before anything is changed.
+//! kept in [`STATE`], written before anything is changed. Root does what that file says, so it lies where only root writes, and what it
+//! says is checked all the same: files of ours, devices that are PCI addresses, numbers that we write to.
+
+mod kernel;
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use config::write_atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::nic::USER_SPACE_DRIVERS;
 use crate::plan::UserSpace;
 use crate::{Plan, Root};
 
-/// What was there before, and what is to be.
-pub const STATE: &str = "var/lib/causeway/setup.json";
+/// What was there before, and what is to be. Not in /var/lib/causeway, which belongs to the service's user.
+pub const STATE: &str = "var/lib/causeway-setup/setup.json";
 
 /// The configuration that is begun, if there is none.
 pub const CONFIG: &str = "etc/causeway/causeway.toml";
@@ -26,7 +29,7 @@ pub const UNIT: &str = "etc/systemd/system/causeway-setup.service";
 const ENABLED: &str = "etc/systemd/system/multi-user.target.wants/causeway-setup.service";
 
 /// What lets the appliance reach NICs that nothing confines.
-const DROP_IN: &str = "etc/systemd/system/causeway.service.d/setup.conf";
+pub(crate) const DROP_IN: &str = "etc/systemd/system/causeway.service.d/setup.conf";
 
 const MODULES: &str = "etc/modules-load.d/causeway.conf";
 
@@ -45,6 +48,27 @@ pub enum Error {
     /// What was kept cannot be read.
     #[error("/{STATE} cannot be understood: {0}")]
     Garbled(serde_json::Error),
+    /// What was kept is not what we keep.
+    #[error("/{STATE} names {0}, which is nothing that causeway setup changes: nothing was done")]
+    Foreign(String),
+    /// A driver is not there.
+    #[error(
+        "{module} is not there: modprobe {module} says why (linux-image-amd64 has it, linux-image-cloud-amd64 may not); the NICs were left as they are"
+    )]
+    NoModule {
+        /// Its name.
+        module: &'static str,
+    },
+    /// The kernel took the writes and did nothing.
+    #[error("{pci} cannot be bound to {driver} (dmesg says why); {now}")]
+    NotBound {
+        /// The device.
+        pci: String,
+        /// What it was to be bound to.
+        driver: String,
+        /// What has it now.
+        now: String,
+    },
     /// A file.
     #[error("{path}: {error}")]
     File {
@@ -126,14 +150,16 @@ pub fn write(root: &Root, plan: &Plan) -> Result<Vec<String>, Error> {
             .iter()
             .map(page_file)
             .chain(uses_unsafe_vfio(root, plan).then(|| UNSAFE_VFIO.into()))
-            .filter_map(|file| Some((file.clone(), root.text(&file)?)))
+            // What is not there yet comes with its module, and is N then.
+            .map(|file| (root.text(&file).unwrap_or_else(|| "N".into()), file))
+            .map(|(number, file)| (file, number))
             .collect(),
     };
     let text = serde_json::to_string_pretty(&state).map_err(Error::Garbled)?;
-    create(root, STATE, &text)?;
+    create(root, STATE, &text, 0o600)?;
     let mut done = Vec::new();
     for (path, text) in files {
-        create(root, path, &text)?;
+        create(root, path, &text, mode_of(path))?;
         done.push(format!("wrote /{path}"));
         if path == UNIT {
             link(root, ENABLED, "/etc/systemd/system/causeway-setup.service")?;
@@ -149,10 +175,14 @@ pub fn write(root: &Root, plan: &Plan) -> Result<Vec<String>, Error> {
 /// Does what the plan says: hugepages, and NICs bound to their drivers. To be done again at each boot.
 ///
 /// # Errors
-/// The machine was not set up, or the kernel refuses.
+/// The machine was not set up, or the kernel refuses. A NIC that cannot be bound as planned has the driver that it had.
 pub fn apply(root: &Root) -> Result<Vec<String>, Error> {
     let state = read(root)?;
     let mut done = Vec::new();
+    // Before a NIC is taken from its driver: without the other it would be left with none.
+    for module in modules(&state.plan) {
+        kernel::load(root, module)?;
+    }
     for pages in &state.plan.hugepages {
         let file = page_file(pages);
         poke(root, &file, &pages.pages.to_string())?;
@@ -168,7 +198,7 @@ pub fn apply(root: &Root) -> Result<Vec<String>, Error> {
     }
     for port in &state.plan.ports {
         let Some(driver) = port.bind else { continue };
-        bind(root, &port.device, Some(driver.name()), driver.name())?;
+        kernel::bind(root, &port.device, driver.name(), driver.name())?;
         done.push(format!("{} is bound to {}", port.device, driver.name()));
     }
     Ok(done)
@@ -186,12 +216,19 @@ pub fn undo(root: &Root) -> Result<Vec<String>, Error> {
             done.push(format!("{} is gone", before.pci));
             continue;
         }
-        let own = (!before.driver_override.is_empty() && before.driver_override != "(null)")
-            .then_some(before.driver_override.as_str());
-        bind(root, &before.pci, own, before.driver.as_deref().unwrap_or_default())?;
+        kernel::bind(
+            root,
+            &before.pci,
+            &before.driver_override,
+            before.driver.as_deref().unwrap_or_default(),
+        )?;
         done.push(format!("{} is bound to {}", before.pci, before.driver.as_deref().unwrap_or("no driver")));
     }
     for (file, number) in &state.numbers {
+        // Gone with its module.
+        if !root.has(file) {
+            continue;
+        }
         poke(root, file, number)?;
         done.push(format!("/{file} is {number}"));
     }
@@ -205,7 +242,7 @@ pub fn undo(root: &Root) -> Result<Vec<String>, Error> {
             continue;
         }
         match &file.before {
-            Some(before) => create(root, &file.path, before)?,
+            Some(before) => create(root, &file.path, before, mode_of(&file.path))?,
             None => remove(root, &file.path)?,
         }
         done.push(format!("{} /{}", if file.before.is_some() { "restored" } else { "removed" }, file.path));
@@ -221,6 +258,8 @@ Description=Hugepages and NIC bindings of Causeway
 Documentation=man:causeway-setup(1)
 DefaultDependencies=no
 After=systemd-modules-load.service local-fs.target
+# Of a package that was removed without `causeway setup --undo`.
+ConditionPathExists=/usr/bin/causeway
 Before=network-pre.target causeway.service
 Wants=network-pre.target
 
@@ -263,36 +302,43 @@ fn plan_uses(plan: &Plan, driver: UserSpace) -> bool {
 }
 
 fn uses_unsafe_vfio(root: &Root, plan: &Plan) -> bool {
-    plan_uses(plan, UserSpace::VfioPci) && root.list("sys/kernel/iommu_groups").is_empty()
+    let confined = |pci: &str| {
+        let group = root.link(&format!("sys/bus/pci/devices/{pci}/iommu_group"));
+        group.is_some_and(|group| crate::iommu::is_real(root, &group))
+    };
+    plan.ports.iter().any(|port| port.bind == Some(UserSpace::VfioPci) && !confined(&port.device))
 }
 
 fn page_file(pages: &crate::plan::Pages) -> String {
     crate::hugepages::Pool { node: pages.node, page_kb: pages.page_kb, pages: 0, free: 0 }.file()
 }
 
-/// Binds a PCI device to `driver` (none when empty), with `driver_override` as it is to be afterwards.
-fn bind(root: &Root, pci: &str, driver_override: Option<&str>, driver: &str) -> Result<(), Error> {
-    let device = format!("sys/bus/pci/devices/{pci}");
-    // An empty line takes the override away.
-    poke(root, &format!("{device}/driver_override"), &format!("{}\n", driver_override.unwrap_or_default()))?;
-    if root.link(&format!("{device}/driver")).as_deref() == Some(driver) {
-        return Ok(());
-    }
-    if root.has(&format!("{device}/driver")) {
-        poke(root, &format!("{device}/driver/unbind"), pci)?;
-    }
-    if driver.is_empty() {
-        return Ok(());
-    }
-    if USER_SPACE_DRIVERS.contains(&driver) {
-        return poke(root, "sys/bus/pci/drivers_probe", pci);
-    }
-    poke(root, &format!("sys/bus/pci/drivers/{driver}/bind"), pci)
-}
-
 fn read(root: &Root) -> Result<State, Error> {
     let text = root.raw(STATE).ok_or(Error::NotSetUp)?;
-    serde_json::from_str(&text).map_err(Error::Garbled)
+    let state: State = serde_json::from_str(&text).map_err(Error::Garbled)?;
+    match state.foreign() {
+        Some(what) => Err(Error::Foreign(what)),
+        None => Ok(state),
+    }
+}
+
+impl State {
+    /// What it names that [`write`] would not have put there.
+    fn foreign(&self) -> Option<String> {
+        let files = self.files.iter().map(|file| &file.path);
+        let file = files.into_iter().find(|path| ![CONFIG, MODULES, UNIT, DROP_IN].contains(&path.as_str()));
+        let planned = self.plan.ports.iter().filter(|port| port.bind.is_some()).map(|port| &port.device);
+        let mut devices = planned.chain(self.drivers.iter().map(|before| &before.pci));
+        let device = devices.find(|device| !kernel::is_pci_address(device));
+        let mut drivers =
+            self.drivers.iter().flat_map(|before| before.driver.iter().chain([&before.driver_override]));
+        let driver = drivers.find(|name| name.contains(['/', '\n']) || name.as_str() == "..");
+        let mut numbers = self.numbers.iter().map(|(file, _)| file);
+        let number = numbers.find(|file| {
+            *file != UNSAFE_VFIO && !self.plan.hugepages.iter().any(|pages| page_file(pages) == **file)
+        });
+        file.or(device).or(driver).or(number).cloned()
+    }
 }
 
 impl Root {
@@ -310,17 +356,18 @@ fn poke(root: &Root, file: &str, text: &str) -> Result<(), Error> {
     root.poke(file, text).map_err(failed(file))
 }
 
+/// Of a new file of ours. The configuration is the operator's, and is to hold a password.
+fn mode_of(path: &str) -> u32 {
+    if path == CONFIG { 0o600 } else { 0o644 }
+}
+
 /// Writes a file that is whole or not there, also when the machine stops meanwhile.
-fn create(root: &Root, inside: &str, text: &str) -> Result<(), Error> {
+fn create(root: &Root, inside: &str, text: &str, mode: u32) -> Result<(), Error> {
     let path = root.path(inside);
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-        let new = path.with_extension("new");
-        fs::write(&new, text)?;
-        fs::File::open(&new)?.sync_all()?;
-        fs::rename(&new, &path)
-    };
-    write().map_err(failed(inside))
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)
+        .and_then(|()| write_atomic(&path, text.as_bytes(), mode))
+        .map_err(failed(inside))
 }
 
 fn link(root: &Root, inside: &str, target: &str) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Every fault of a machine is found by its code, and a machine that is well has none.
 #![allow(missing_docs)]
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use config::Config;
@@ -51,7 +52,7 @@ fn server() -> Config {
 
 fn codes(tree: &Tree, config: Option<&Config>) -> Vec<&'static str> {
     let root = tree.root();
-    examine(&root, &Machine::look(&root), config).iter().map(|finding| finding.code).collect()
+    examine(&root, &Machine::look(&root), config, &[]).iter().map(|finding| finding.code).collect()
 }
 
 /// Cores 2 and 3 are isolated, so that nothing at all is found.
@@ -136,13 +137,24 @@ fn faults_of_nics() {
     assert_eq!(codes(&tree, Some(&wanted)), ["iommu-off"]);
     tree.file("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y");
     assert_eq!(codes(&tree, Some(&wanted)), ["unsafe-dma"]);
-    tree.file("sys/kernel/iommu_groups/1/type", "DMA");
+    // vfio's own groups are none of an IOMMU.
+    tree.group(1, "0000:03:00.0");
+    tree.file("sys/kernel/iommu_groups/1/name", "vfio-noiommu\n");
+    assert_eq!(codes(&tree, Some(&wanted)), ["unsafe-dma"]);
+    std::fs::remove_file(tree.path("sys/kernel/iommu_groups/1/name")).expect("there");
     assert_eq!(codes(&tree, Some(&wanted)), [""; 0]);
+    tree.group(1, "0000:00:05.0");
+    assert_eq!(codes(&tree, Some(&wanted)), ["iommu-group-shared"]);
+    std::fs::remove_file(tree.path("sys/kernel/iommu_groups/1/devices/0000:00:05.0")).expect("there");
     tree.file(
         "proc/self/limits",
         "Max locked memory         65536                65536                bytes\n",
     );
     assert_eq!(codes(&tree, Some(&wanted)), ["memlock"]);
+    let unit = "lib/systemd/system/causeway.service";
+    tree.file(unit, "[Service]\nLimitMEMLOCK=infinity\n");
+    assert_eq!(codes(&tree, Some(&wanted)), [""; 0], "the service has its own limit");
+    std::fs::remove_file(tree.path(unit)).expect("there");
     let far = config("0000:03:00.0", "1", false);
     assert_eq!(
         codes(&tree, Some(&far)),
@@ -162,6 +174,40 @@ fn faults_of_nics() {
 }
 
 #[test]
+fn a_running_appliance_has_its_pages_and_limits() {
+    let tree = well();
+    let wanted = config("0000:03:00.0", "2", true);
+    tree.group(1, "0000:03:00.0");
+    tree.link("sys/bus/pci/devices/0000:03:00.0/driver", "../../drivers/vfio-pci");
+    tree.file(
+        "proc/self/limits",
+        "Max locked memory         65536                65536                bytes\n",
+    );
+    assert_eq!(codes(&tree, Some(&wanted)), ["hugepages-few", "memlock"]);
+    // All pages are its own; this command is of the same name.
+    for (pid, kb, limit) in [("12", wanted.system.memory_mb * 1024, "unlimited"), ("13", 0, "65536")] {
+        tree.file(&format!("proc/{pid}/comm"), "causeway\n");
+        tree.file(&format!("proc/{pid}/status"), &format!("Name:\tcauseway\nHugetlbPages:\t  {kb} kB\n"));
+        tree.file(
+            &format!("proc/{pid}/limits"),
+            &format!("Max locked memory         {limit}   {limit}   bytes\n"),
+        );
+    }
+    assert_eq!(codes(&tree, Some(&wanted)), [""; 0]);
+}
+
+#[test]
+fn a_nic_without_its_makers_file() {
+    let tree = well();
+    tree.pci("0000:05:00.0", 0x8086, 0x1592, 1, "vfio-pci", None);
+    tree.group(1, "0000:05:00.0");
+    let wanted = config("0000:05:00.0", "2", false);
+    assert_eq!(codes(&tree, Some(&wanted)), ["firmware-missing", "hugepages-unused"]);
+    tree.file("lib/firmware/intel/ice/ddp/ice.pkg", "");
+    assert_eq!(codes(&tree, Some(&wanted)), ["hugepages-unused"]);
+}
+
+#[test]
 fn another_program_on_our_port_but_not_ourselves() {
     let tree = well();
     let line = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
@@ -170,11 +216,50 @@ fn another_program_on_our_port_but_not_ourselves() {
     tree.file("proc/12/comm", "nginx\n");
     tree.link("proc/12/fd/5", "socket:[777]");
     let root = tree.root();
-    let found = examine(&root, &Machine::look(&root), Some(&server()));
+    let found = examine(&root, &Machine::look(&root), Some(&server()), &[]);
     assert_eq!((found[0].code, found[0].severity), ("port-taken", Severity::Error));
     assert!(found[0].what.contains("nginx"), "{}", found[0].what);
     tree.file("proc/12/comm", "causeway\n");
     assert_eq!(codes(&tree, Some(&server())), [""; 0]);
+    // As somebody sees it who may not look into other users' processes.
+    std::fs::remove_dir_all(tree.path("proc/12/fd")).expect("there");
+    let found = examine(&root, &Machine::look(&root), Some(&server()), &[]);
+    let found: Vec<_> = found.iter().map(|finding| (finding.code, finding.severity)).collect();
+    assert_eq!(found, [("port-unknown", Severity::Note)]);
+}
+
+#[test]
+fn files_that_the_service_cannot_read() {
+    let tree = well();
+    let root = tree.root();
+    tree.file("etc/causeway/causeway.toml", "");
+    tree.file("etc/causeway/secret", "");
+    let files = ["etc/causeway/causeway.toml", "etc/causeway/secret"].map(|file| tree.path(file));
+    let mode = |file: &str, mode| {
+        std::fs::set_permissions(tree.path(file), std::fs::Permissions::from_mode(mode)).expect("changed");
+    };
+    let gid = std::fs::metadata(&files[0]).expect("there").gid();
+    mode("etc/causeway", 0o770);
+    mode("etc/causeway/causeway.toml", 0o640);
+    mode("etc/causeway/secret", 0o600);
+    let found = || {
+        let found = examine(&root, &Machine::look(&root), None, &files);
+        found.iter().map(|finding| (finding.code, finding.what.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), [], "no service is installed");
+    tree.file("lib/systemd/system/causeway.service", "");
+    tree.file("etc/passwd", "root:x:0:0::/:/bin/sh\ncauseway:x:4242:4243::/nonexistent:/bin/false\n");
+    tree.file("etc/group", &format!("root:x:0:\nshared:x:{gid}:somebody,causeway\n"));
+    let [(code, what)] = &found()[..] else { panic!("{:?}", found()) };
+    assert!(*code == "file-unreadable" && what.ends_with("etc/causeway/secret"), "{what}");
+    // A directory above that is closed to it.
+    mode("etc/causeway/secret", 0o640);
+    assert_eq!(found(), []);
+    mode("etc", 0o700);
+    assert_eq!(found().len(), 2);
+    // Root reads everything.
+    tree.file("etc/systemd/system/causeway.service.d/setup.conf", "[Service]\nUser=root\n");
+    assert_eq!(found(), []);
 }
 
 #[test]

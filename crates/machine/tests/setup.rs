@@ -46,7 +46,8 @@ fn without_an_iommu_nothing_is_taken_from_the_kernel_unasked() {
 #[test]
 fn with_an_iommu_idle_nics_get_vfio_and_the_way_in_stays() {
     let tree = Tree::server();
-    tree.file("sys/kernel/iommu_groups/7/type", "DMA");
+    tree.group(7, "0000:03:00.0");
+    tree.group(8, "0000:03:00.1");
     let plan = propose(&tree.root(), &Wishes::default()).expect("a plan");
     let ports: Vec<_> = plan.ports.iter().map(|port| (port.device.as_str(), port.bind)).collect();
     let vfio = Some(UserSpace::VfioPci);
@@ -54,6 +55,43 @@ fn with_an_iommu_idle_nics_get_vfio_and_the_way_in_stays() {
     // Of the NICs' node, physical cores of their own, and not the kernel's.
     assert_eq!(plan.workers, [2, 3]);
     assert_eq!((plan.hugepages[0].node, plan.hugepages[0].pages), (1, 288));
+}
+
+#[test]
+fn the_group_of_each_nic_decides() {
+    let devices = |tree: &Tree| {
+        let plan = propose(&tree.root(), &Wishes::default()).expect("a plan");
+        (plan.ports.iter().map(|port| port.device.clone()).collect::<Vec<_>>(), plan.remarks.join("\n"))
+    };
+    // vfio without an IOMMU makes groups as well.
+    let tree = Tree::server();
+    tree.group(0, "0000:03:00.0");
+    tree.file("sys/kernel/iommu_groups/0/name", "vfio-noiommu\n");
+    assert!(!Machine::look(&tree.root()).iommu);
+    assert_eq!(devices(&tree).0, ["kernel:lan0", "kernel:lan1", "kernel:eth0"]);
+    // Both in one group go together; not with a stranger.
+    let tree = Tree::server();
+    tree.group(7, "0000:03:00.0");
+    tree.group(7, "0000:03:00.1");
+    assert_eq!(devices(&tree).0, ["0000:03:00.0", "0000:03:00.1", "kernel:eth0"]);
+    tree.group(7, "0000:00:05.0");
+    let (found, remarks) = devices(&tree);
+    assert_eq!(found, ["kernel:lan0", "kernel:lan1", "kernel:eth0"]);
+    assert!(remarks.contains("0000:00:05.0 (one group, 7)"), "{remarks}");
+}
+
+#[test]
+fn of_two_threads_of_one_core_the_second_works() {
+    let tree = Tree::server();
+    for core in 2..8 {
+        fs::remove_dir_all(tree.path(&format!("sys/devices/system/cpu/cpu{core}"))).expect("there");
+    }
+    tree.file("sys/devices/system/cpu/online", "0-1\n");
+    for core in 0..2 {
+        tree.file(&format!("sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list"), "0-1\n");
+    }
+    let plan = propose(&tree.root(), &Wishes::default()).expect("a plan");
+    assert_eq!(plan.workers, [1]);
 }
 
 #[test]
@@ -93,15 +131,18 @@ fn set_up_and_back_again() {
     let device = "sys/bus/pci/devices/0000:03:00.0";
     assert_eq!(tree.text(&format!("{device}/driver_override")), "vfio-pci\n");
     assert_eq!(tree.text("sys/bus/pci/drivers/i40e/unbind"), "0000:03:00.1", "the last one");
+    assert_eq!(tree.text("sys/module/vfio/parameters/enable_unsafe_noiommu_mode"), "Y");
     assert_eq!(tree.text("sys/bus/pci/drivers_probe"), "0000:04:00.0", "the uplink comes last");
     assert_eq!(
         tree.text("sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"),
         plan.hugepages[0].pages.to_string()
     );
     assert!(tree.text("etc/systemd/system/causeway.service.d/setup.conf").contains("User=root"), "no IOMMU");
-    // What the kernel does then.
-    for pci in ["0000:03:00.0", "0000:03:00.1", "0000:04:00.0"] {
-        tree.link(&format!("sys/bus/pci/devices/{pci}/driver"), "../../drivers/vfio-pci");
+    // What vfio does then.
+    for (group, pci) in (0..).zip(["0000:03:00.0", "0000:03:00.1", "0000:04:00.0"]) {
+        assert!(tree.path(&format!("sys/bus/pci/devices/{pci}/driver")).ends_with("driver"));
+        tree.group(group, pci);
+        tree.file(&format!("sys/kernel/iommu_groups/{group}/name"), "vfio-noiommu\n");
     }
     setup::apply(&root).expect("once more changes nothing");
 
@@ -110,15 +151,79 @@ fn set_up_and_back_again() {
     assert_eq!(tree.text("sys/bus/pci/drivers/virtio-pci/bind"), "0000:04:00.0");
     assert_eq!(tree.text(&format!("{device}/driver_override")), "\n");
     let after = everything(&tree.path(""));
+    assert_eq!(Root::link(&root, &format!("{device}/driver")).as_deref(), Some("i40e"));
     let changed: Vec<_> = before
         .keys()
         .chain(after.keys())
         // sysfs answers otherwise than plain files; what was written to it is looked at above.
-        .filter(|path| !path.starts_with("sys/bus/pci/"))
+        .filter(|path| !path.starts_with("sys/bus/pci/") && !path.starts_with("sys/kernel/iommu_groups/"))
         .filter(|path| before.get(*path) != after.get(*path))
         .collect();
     assert!(changed.is_empty(), "{changed:?}");
     assert!(matches!(setup::undo(&root), Err(setup::Error::NotSetUp)));
+}
+
+#[test]
+fn without_the_module_no_nic_is_touched() {
+    let tree = Tree::server();
+    let root = tree.root();
+    let plan = with_kernel_uplink(&tree);
+    fs::remove_dir_all(tree.path("sys/bus/pci/drivers/vfio-pci")).expect("there");
+    fs::remove_dir_all(tree.path("sys/module/vfio")).expect("there");
+    setup::write(&root, &plan).expect("written");
+    let told = setup::apply(&root).expect_err("there is no vfio-pci").to_string();
+    assert!(told.contains("modprobe vfio-pci"), "{told}");
+    for (pci, driver) in [("0000:03:00.0", "i40e"), ("0000:04:00.0", "virtio-pci")] {
+        assert_eq!(root.link(&format!("sys/bus/pci/devices/{pci}/driver")).as_deref(), Some(driver));
+        assert_eq!(tree.text(&format!("sys/bus/pci/devices/{pci}/driver_override")), "(null)\n");
+    }
+    // Loaded by now: it was off before.
+    tree.file("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y\n");
+    setup::undo(&root).expect("undone");
+    assert_eq!(tree.text("sys/module/vfio/parameters/enable_unsafe_noiommu_mode"), "N");
+}
+
+#[test]
+fn a_nic_that_cannot_be_bound_goes_back() {
+    let tree = Tree::server();
+    let plan = with_kernel_uplink(&tree);
+    // It takes every write and binds nothing to vfio-pci, as a kernel does when the driver refuses the device.
+    let root = tree.root().answered_by(|root, file, text| {
+        if let Some(device) = file.strip_suffix("/driver/unbind") {
+            fs::remove_file(root.path(&format!("{device}/driver"))).expect("it has a driver");
+        } else if file == "sys/bus/pci/drivers/i40e/bind" {
+            let place = root.path(&format!("sys/bus/pci/devices/{text}/driver"));
+            std::os::unix::fs::symlink("../../drivers/i40e", place).expect("it has no driver");
+        }
+    });
+    setup::write(&root, &plan).expect("written");
+    let told = setup::apply(&root).expect_err("refused").to_string();
+    assert!(
+        told.contains("0000:03:00.0 cannot be bound to vfio-pci")
+            && told.contains("bound to i40e, as before"),
+        "{told}"
+    );
+    assert_eq!(root.link("sys/bus/pci/devices/0000:03:00.0/driver").as_deref(), Some("i40e"));
+}
+
+#[test]
+fn what_was_kept_is_not_believed_blindly() {
+    let kept = |from: &str, to: &str| {
+        let tree = Tree::server();
+        let root = tree.root();
+        setup::write(&root, &with_kernel_uplink(&tree)).expect("written");
+        let text = tree.text(setup::STATE);
+        assert!(text.contains(from), "{text}");
+        tree.file(setup::STATE, &text.replace(from, to));
+        for done in [setup::undo(&root), setup::apply(&root)] {
+            assert!(matches!(done, Err(setup::Error::Foreign(_))), "{from} to {to}: {done:?}");
+        }
+    };
+    kept("etc/modules-load.d/causeway.conf", "etc/shadow");
+    kept("0000:03:00.1", "../../../../etc");
+    kept("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "proc/sys/kernel/core_pattern");
+    kept("\"virtio-pci\"", "\"../../x\"");
+    assert!(!setup::STATE.starts_with("var/lib/causeway/"), "that is the service's own");
 }
 
 #[test]

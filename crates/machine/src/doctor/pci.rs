@@ -3,6 +3,7 @@
 use config::{Port, Role};
 
 use super::{Findings, has_module};
+use crate::nic::Nic;
 use crate::{Machine, Root};
 
 pub(super) fn examine(root: &Root, machine: &Machine, port: &Port, address: &str, findings: &mut Findings) {
@@ -25,7 +26,7 @@ pub(super) fn examine(root: &Root, machine: &Machine, port: &Port, address: &str
             ),
         );
     } else if nic.is_bound_for_user_space() {
-        bound(root, machine, nic.driver.as_deref().unwrap_or_default(), address, findings);
+        bound(root, nic, address, findings);
     } else if !nic.stays_with_the_kernel() {
         findings.error(
             "nic-bound-to-kernel",
@@ -44,13 +45,39 @@ pub(super) fn examine(root: &Root, machine: &Machine, port: &Port, address: &str
             );
         }
     }
+    firmware(root, nic, address, findings);
     if port.role == Role::Trunk {
         super::network::promiscuous(machine, nic, &port.name, findings);
     }
 }
 
-fn bound(root: &Root, machine: &Machine, driver: &str, address: &str, findings: &mut Findings) {
-    if driver != "vfio-pci" || machine.iommu {
+/// What the driver of an E810 wants from Intel before it gives it its queues.
+fn firmware(root: &Root, nic: &Nic, address: &str, findings: &mut Findings) {
+    let files = ["updates/", ""].map(|place| format!("lib/firmware/{place}intel/ice/ddp/ice.pkg"));
+    if nic.dpdk == Some("ice") && !files.iter().any(|file| root.has(file)) {
+        findings.error(
+            "firmware-missing",
+            format!("{address} needs Intel's DDP package: /{} is not there", files[1]),
+            "apt install firmware-misc-nonfree (of Debian's section non-free-firmware)",
+        );
+    }
+}
+
+fn bound(root: &Root, nic: &Nic, address: &str, findings: &mut Findings) {
+    if nic.driver.as_deref() != Some("vfio-pci") {
+        return;
+    }
+    if let Some(group) = &nic.iommu_group {
+        if !nic.group_shared_with.is_empty() {
+            findings.error(
+                "iommu-group-shared",
+                format!(
+                    "{address} is in IOMMU group {group} together with {}, which the kernel has: vfio-pci does not give it away",
+                    nic.group_shared_with.join(", ")
+                ),
+                "put the NIC into another slot, or unbind the others from the kernel's drivers",
+            );
+        }
         return;
     }
     let unsafe_mode = root.text("sys/module/vfio/parameters/enable_unsafe_noiommu_mode");

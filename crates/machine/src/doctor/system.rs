@@ -63,16 +63,21 @@ fn taken(root: &Root, protocol: &str, port: u16, findings: &mut Findings) {
             if !local.ends_with(&port_text) || state.is_some_and(|state| state != *found) {
                 continue;
             }
-            let owner = owner(root, inode);
-            // A running appliance, or sites that are connected through its socket.
-            if owner.as_deref() == Some("causeway") {
-                return;
+            match owner(root, inode).as_deref() {
+                // A running appliance, or sites that are connected through its socket.
+                Some("causeway") => {}
+                Some(other) => findings.error(
+                    "port-taken",
+                    format!("{protocol} port {port} belongs to {other}"),
+                    "stop it, or choose other ports: server.listen and server.data_port, at the clients client.port",
+                ),
+                // Another user's program shows its files to root only; an appliance is one.
+                None => findings.note(
+                    "port-unknown",
+                    format!("{protocol} port {port} is in use, and whose it is could not be seen"),
+                    "run causeway doctor as root, or causeway show service l2vpn: it may be a running appliance",
+                ),
             }
-            findings.error(
-                "port-taken",
-                format!("{protocol} port {port} belongs to {}", owner.as_deref().unwrap_or("another program")),
-                "stop it, or choose other ports: server.listen and server.data_port, at the clients client.port",
-            );
             return;
         }
     }

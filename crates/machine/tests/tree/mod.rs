@@ -24,6 +24,7 @@ impl Tree {
             tree.file(&format!("sys/bus/pci/drivers/{driver}/unbind"), "");
         }
         tree.file("sys/bus/pci/drivers_probe", "");
+        tree.file("sys/class/misc/tun/dev", "10:200");
         tree.file("sys/module/vfio_pci/version", "0");
         tree.file("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "N\n");
         tree.file("sys/class/net/lo/type", "772\n");
@@ -61,7 +62,18 @@ impl Tree {
     }
 
     pub(crate) fn root(&self) -> Root {
-        Root::new(&self.0)
+        Root::new(&self.0).answered_by(kernel)
+    }
+
+    /// Puts a device into a group of an IOMMU.
+    pub(crate) fn group(&self, group: u32, pci: &str) {
+        let place = format!("sys/kernel/iommu_groups/{group}");
+        self.file(&format!("{place}/type"), "DMA");
+        self.link(&format!("{place}/devices/{pci}"), &format!("../../../../bus/pci/devices/{pci}"));
+        self.link(
+            &format!("sys/bus/pci/devices/{pci}/iommu_group"),
+            &format!("../../../../kernel/iommu_groups/{group}"),
+        );
     }
 
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
@@ -122,6 +134,26 @@ impl Tree {
         }
         self.file(&format!("{net}/mtu"), &mtu.to_string());
         self.file(&format!("proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1\n");
+    }
+}
+
+/// What a kernel does when its files of drivers are written to.
+fn kernel(root: &Root, file: &str, text: &str) {
+    let bind = |pci: &str, driver: &str| {
+        if !driver.is_empty() && root.has(&format!("sys/bus/pci/drivers/{driver}")) {
+            let place = root.path(&format!("sys/bus/pci/devices/{pci}/driver"));
+            symlink(format!("../../drivers/{driver}"), place).expect("a device without a driver");
+        }
+    };
+    if let Some(device) = file.strip_suffix("/driver/unbind") {
+        fs::remove_file(root.path(&format!("{device}/driver"))).expect("a device with a driver");
+    } else if file == "sys/bus/pci/drivers_probe" {
+        let wanted = root.text(&format!("sys/bus/pci/devices/{text}/driver_override")).unwrap_or_default();
+        bind(text, &wanted);
+    } else if let Some(driver) =
+        file.strip_prefix("sys/bus/pci/drivers/").and_then(|rest| rest.strip_suffix("/bind"))
+    {
+        bind(text, driver);
     }
 }
 
