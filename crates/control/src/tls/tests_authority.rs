@@ -146,7 +146,8 @@ fn a_client_that_is_connected_is_verified_again_by_another_list() {
     world.crl("branch.crl", &[2]);
     let lists = ["none.crl", "branch.crl"].map(|crl| world.server(Some(world.root(Some(crl)))));
     let [before, after] = lists;
-    let pair = Pair::handshake(&world.client(None, Some("branch")), &before);
+    let mut pair = Pair::new(&world.client(None, Some("branch")), "hub.example", &before);
+    pair.until(|pair| pair.at_server.len() >= 2);
     let chain = pair.server.peer_chain();
     assert_eq!(chain.len(), 2);
     assert_eq!(before.verify_client(&chain), Ok(()));
