@@ -46,13 +46,17 @@ for kind in toml grafana prometheus; do
         [ ! -e "$found" ] || cp -r "$found" "$doc/examples/"
     done
 done
-cp -r docs/*.md docs/tasks "$doc/"
+cp -r docs/*.md docs/tasks docs/decisions docs/wireshark "$doc/"
 cp package/copyright "$doc/copyright"
 printf 'causeway (%s) unstable; urgency=medium\n\n  * Built from the sources of this version; their history says what changed.\n\n -- %s  %s\n' \
     "$version" "$(sed -n 's/^Maintainer: //p' package/control)" "$(date -R -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}")" \
     | gzip -9n >"$doc/changelog.Debian.gz"
 find "$doc" -type f -exec chmod 644 {} +
-find "$doc" -type f -name '*.md' -size +4k -exec gzip -9n {} +
+# Pages are not compressed: links between them, and the unit's Documentation=, lead to them as they are. Examples have a place of their own
+# here, and what is in the sources only is named without a link.
+find "$doc" -type f -name '*.md' -exec sed -Ei \
+    -e 's#\]\((\.\./)*(\.\./)appliance-config/#](\1examples/#g' \
+    -e 's#\[([^]]*)\]\((\.\./)+(crates|perf)/[^)]*\)#\1#g' {} +
 
 "$binary" manual "$stage/manual"
 for page in "$stage"/manual/man/*.1; do

@@ -68,6 +68,21 @@ def test_it_has_what_an_operator_looks_for(package):
     assert any(re.fullmatch(r"usr/lib/causeway/.*glue/librte_common_mlx5_glue\.so\.[\d.]+", file) for file in files)
 
 
+def test_pages_lead_to_what_is_in_the_package(package, tmp_path):
+    docs = extracted(package, tmp_path) / "usr/share/doc/causeway"
+    assert (docs / "wireshark/causeway.lua").is_file() and (docs / "decisions/README.md").is_file()
+    broken = []
+    for page in docs.rglob("*.md"):
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            found = (page.parent / target).resolve()
+            if "://" not in target and not (found.is_relative_to(docs.resolve()) and found.exists()):
+                broken.append(f"{page.relative_to(docs)}: {target}")
+    assert not broken, broken
+    unit = (tmp_path / "lib/systemd/system/causeway.service").read_text()
+    for page in re.findall(r"file://(\S+)", unit):
+        assert (tmp_path / page.lstrip("/")).is_file(), page
+
+
 def test_no_dpdk_package_is_needed(package, tmp_path):
     depends = field(package, "Depends")
     assert "libc6" in depends and "librte" not in depends and "dpdk" not in depends and "ipsec" not in depends, depends
