@@ -44,7 +44,9 @@ pub(crate) fn read(table: &Table<'_>, ports: &[Port]) -> Option<Attachment> {
     let port = table.required("port", table.string("port"));
     let vlans = u64::from(VlanId::MIN)..=u64::from(VlanId::MAX);
     let svlan = table.number("svlan", vlans.clone());
-    let vlan = table.number("vlan", vlans);
+    // NSX writes VLAN 0 for untagged frames.
+    let untagged = |vlan| if vlan == 0 { "; for frames without a tag: untagged = true" } else { "" };
+    let vlan = table.number_or("vlan", vlans, untagged);
     let vni = table.number("vni", u64::from(Vni::MIN)..=u64::from(Vni::MAX));
     let untagged = table.boolean("untagged");
     // What cannot be read has been told already.

@@ -175,6 +175,16 @@ impl<'a> Table<'a> {
 
     /// A whole number within `range`.
     pub(crate) fn number(&self, key: &str, range: std::ops::RangeInclusive<u64>) -> Option<Found<u64>> {
+        self.number_or(key, range, |_| "")
+    }
+
+    /// The same; `hint` says what else to do about a number that is out of range.
+    pub(crate) fn number_or(
+        &self,
+        key: &str,
+        range: std::ops::RangeInclusive<u64>,
+        hint: impl Fn(i128) -> &'static str,
+    ) -> Option<Found<u64>> {
         self.want(key, || format!("{} to {}", range.start(), range.end()));
         let found = self.typed(key, "a whole number", |value| {
             let integer = value.as_integer()?;
@@ -186,7 +196,13 @@ impl<'a> Table<'a> {
                 self.fault(
                     Some(found.at),
                     key,
-                    format!("{} is out of range: {} to {}", found.value, range.start(), range.end()),
+                    format!(
+                        "{} is out of range: {} to {}{}",
+                        found.value,
+                        range.start(),
+                        range.end(),
+                        hint(found.value)
+                    ),
                 );
                 None
             }

@@ -93,6 +93,11 @@ fn faults_name_file_line_and_key() {
             "vlan = 4095",
             "a.toml:16: segment[1].attachment[1].vlan: 4095 is out of range: 1 to 4094",
         ),
+        (
+            "vlan = 10",
+            "vlan = 0",
+            "a.toml:16: segment[1].attachment[1].vlan: 0 is out of range: 1 to 4094; for frames without a tag: untagged = true",
+        ),
         ("vlan = 10", "untagged = false", "segment[1].attachment[1]: needs exactly one of"),
         ("vlan = 10", "vni = 10", "segment[1].attachment[1].vni: port \"trunk0\" has no [port.vtep]"),
         (
