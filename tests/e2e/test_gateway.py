@@ -8,6 +8,7 @@ import pytest
 from scapy.all import (ARP, IP, TCP, Dot1Q, Ether, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_RS, IPv6,
                        Raw)
 
+from asking import command
 from lab import Lab
 from tools import Capture, inject, ping_times, pinging, seconds_until_ping
 
@@ -257,3 +258,20 @@ def test_handshakes_are_made_to_fit(gateways, tmp_path):
     del seen[0][TCP].chksum
     assert Ether(bytes(seen[0]))[TCP].chksum == checksum
     assert gateways.a.show("service", "l2vpn", "statistics")["segments"][0]["mssAdjusted"] == before + 1
+
+
+def test_a_host_is_pinged_from_the_gateway(gateways):
+    """By ICMP, from the gateway's address and through the kernel; ARP and ND say beside it where the host is."""
+    # Egress optimization keeps the gateway's frames at its site, so that a host at the other one is found by the question alone.
+    for address, source, place, by in (("10.10.0.1", GATEWAY, "trunk0 VLAN 10", "icmp"), ("fd10::1", GATEWAY6, "trunk0 VLAN 10", "icmp"),
+                                       ("10.10.0.2", GATEWAY, "site branch", "arp")):
+        seconds_until_ping(gateways["a"], address, timeout=5)
+        answer = command(gateways.a, "ping", "segment", "servers", address, "-c", "2")
+        assert (answer["how"], answer["from"]) == ("icmp", source), answer
+        assert answer["answered"] == 2 and [(probe["where"], probe["by"]) for probe in answer["probes"]] == [(place, by)] * 2, answer
+    answer = command(gateways.a, "ping", "segment", "servers", "10.10.0.99", "-c", "1")
+    assert answer["answered"] == 0 and answer["how"] == "icmp", "nobody is there"
+    answer = command(gateways.a, "ping", "segment", "servers", "10.77.0.1", "-c", "1")
+    assert (answer["how"], answer["from"]) == ("arp", None), "of another network"
+    text = gateways["a"].run(gateways.binary, "console", "--socket", gateways.a.socket, "-c", "ping segment servers 10.10.0.1 count 1")
+    assert "icmp" in text

@@ -36,7 +36,7 @@ pub(crate) enum Test {
 /// What to ping.
 #[derive(Subcommand)]
 pub(crate) enum Ping {
-    /// Ask for a host of a segment, by ARP or neighbour discovery.
+    /// Ask for a host of a segment: from the segment's gateway by ICMP, without one by ARP or neighbour discovery.
     Segment {
         /// The segment.
         name: String,
@@ -147,16 +147,18 @@ pub(crate) fn ping(ping: &Ping) -> Result<(), Failure> {
     for probe in answer["probes"].as_array().into_iter().flatten() {
         match probe["ms"].as_f64() {
             Some(ms) => {
-                println!("{address} is at {}, {}: {ms:.1} ms", text(&probe["mac"]), text(&probe["where"]))
+                let (mac, place, by) = (text(&probe["mac"]), text(&probe["where"]), text(&probe["by"]));
+                println!("{address} is at {mac}, {place}: {ms:.1} ms ({by})")
             }
             None => println!("{address}: no answer"),
         }
     }
     println!(
-        "{} sent, {} answered ({})",
+        "{} sent, {} answered ({}{})",
         text(&answer["sent"]),
         text(&answer["answered"]),
-        text(&answer["how"])
+        text(&answer["how"]),
+        answer["from"].as_str().map_or_else(String::new, |from| format!(" from {from}"))
     );
     if answer["answered"] == 0 {
         return Err(Failure(format!("{address} does not answer in segment {name}")));

@@ -43,6 +43,12 @@ impl Gateway {
         self.addresses.iter().any(|own| own.addr() == address)
     }
 
+    /// Its own address in the network of another, which is none of its own.
+    pub fn beside(&self, address: IpAddr) -> Option<IpAddr> {
+        let own = self.addresses.iter().find(|own| own.contains(&address)).map(IpNet::addr);
+        own.filter(|_| !self.has(address))
+    }
+
     fn reaches(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.contains(&address))
     }

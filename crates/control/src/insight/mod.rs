@@ -6,6 +6,7 @@ mod alarms;
 mod asks;
 mod capture;
 mod drops;
+mod echo;
 mod explain;
 mod explaining;
 mod findings;
@@ -130,7 +131,6 @@ impl Appliance {
                 .answer(Err("there are: test segment NAME, and for admins test path SITE".into())),
             ["ping", "segment", rest @ ..] => ping::start(self, rest, request.reply),
             ["ping", ..] => request.reply.answer(Err("there is: ping segment NAME ADDRESS".into())),
-            ["show", "alarms"] | ["alarms"] => request.reply.answer(Ok(self.alarms())),
             _ => return Some(request),
         }
         None

@@ -1,8 +1,10 @@
 //! `ping segment`: is a host there, behind which place, and how long does its answer take?
 //!
-//! A segment without a gateway has no address to ping from. Then the appliance asks by ARP as who has no address yet does (RFC 5227: the
+//! From the gateway of a segment, for a host of its network, the kernel pings by echo requests. Else there is no address to ping from: the
+//! appliance asks by ARP as who has no address yet does (RFC 5227: the
 //! sender is 0.0.0.0), or by a neighbour solicitation from a link-local address of its own; the answer comes to a MAC address of its own,
-//! so that it also shows that the trunk delivers frames for addresses that are not the port's. From a gateway the kernel pings.
+//! so that it also shows that the trunk delivers frames for addresses that are not the port's. It does so beside the echo requests too:
+//! the answer says where the host is.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,6 +22,7 @@ use wire::inner::inner;
 use wire::mac::MacAddr;
 use wire::nd::PROTOCOL_ICMPV6;
 
+use super::echo::Echo;
 use super::{Job, capture};
 use crate::appliance::Appliance;
 use crate::requests::Reply;
@@ -130,6 +133,12 @@ struct Ping {
     /// When the last probe went, while it is not answered.
     waiting: Option<Now>,
     probes: Vec<Value>,
+    /// From the segment's gateway, with its address.
+    echo: Option<(Echo, IpAddr)>,
+    /// After how many milliseconds the last echo came back.
+    echoed: Option<f64>,
+    /// Who has answered the last question by ARP or ND, where, and after how many milliseconds.
+    seen: Option<(MacAddr, String, f64)>,
 }
 
 /// Starts one.
@@ -140,6 +149,7 @@ pub(super) fn start(appliance: &mut Appliance, words: &[&str], reply: Reply) {
             appliance.dirty = true;
             let next = appliance.now() + SETTLE;
             let reply = Some(reply);
+            let echo = echo(appliance, segment, ip);
             appliance.start_job(Ping {
                 reply,
                 segment,
@@ -148,9 +158,27 @@ pub(super) fn start(appliance: &mut Appliance, words: &[&str], reply: Reply) {
                 next,
                 waiting: None,
                 probes: Vec::new(),
+                echo,
+                echoed: None,
+                seen: None,
             });
         }
         Err(error) => reply.answer(Err(error)),
+    }
+}
+
+/// From the gateway, if there is one whose network the host is in, and the kernel lets us.
+fn echo(appliance: &Appliance, segment: SegmentIndex, ip: IpAddr) -> Option<(Echo, IpAddr)> {
+    let gateway = appliance.layout.segment(segment)?.gateway.as_ref()?;
+    let from = gateway.beside(ip)?;
+    // Told apart from another ping of the machine.
+    let id = (appliance.now().as_nanos() >> 10) as u16;
+    match Echo::open(&gateway.interface, from, ip, id) {
+        Ok(echo) => Some((echo, from)),
+        Err(error) => {
+            tracing::warn!(interface = gateway.interface, %error, "cannot ping from the gateway");
+            None
+        }
     }
 }
 
@@ -169,22 +197,51 @@ fn parse(appliance: &Appliance, words: &[&str]) -> Result<(SegmentIndex, IpAddr,
     Ok((segment, ip, count))
 }
 
+impl Ping {
+    /// Whether the probe that was `sent` is answered, or has been waited for long enough.
+    fn settle(&mut self, now: Now, sent: Now) {
+        if self.echo.as_mut().is_some_and(|(echo, _)| echo.answered()) {
+            self.echoed.get_or_insert(milliseconds(now, sent));
+        }
+        let late = now >= sent + PATIENCE;
+        // Beside an echo request the answer to the question says where the host is, and is what there is when no echo comes back. It comes
+        // at about the same time.
+        let (ms, by) = match (self.echoed, &self.seen) {
+            (Some(ms), seen) if seen.is_some() || now >= sent + INTERVAL => (Some(ms), Some("icmp")),
+            (None, Some((.., ms))) if self.echo.is_none() || late => (Some(*ms), Some(self.question())),
+            (None, None) if late => (None, None),
+            _ => return,
+        };
+        (self.waiting, self.echoed) = (None, None);
+        let (mac, place) = self.seen.take().map(|(mac, place, _)| (mac.to_string(), place)).unzip();
+        self.probes.push(json!({ "mac": mac, "where": place, "ms": ms, "by": by }));
+    }
+
+    /// How a host is asked for that has no gateway to answer.
+    fn question(&self) -> &'static str {
+        if self.ip.is_ipv4() { "arp" } else { "nd" }
+    }
+}
+
+fn milliseconds(now: Now, sent: Now) -> f64 {
+    now.saturating_sub(sent).as_secs_f64() * 1000.0
+}
+
 impl Job for Ping {
     fn work(&mut self, appliance: &mut Appliance, now: Now) -> bool {
         if let Some((mac, from)) = appliance.insight.answers.of(self.segment, self.ip) {
-            if let Some(sent) = self.waiting.take() {
+            if let Some(sent) = self.waiting {
                 let place = appliance.with_shown(|shown| shown.place(from));
-                let ms = now.saturating_sub(sent).as_secs_f64() * 1000.0;
-                self.probes.push(json!({ "mac": mac.to_string(), "where": place, "ms": ms }));
+                self.seen = Some((mac, place, milliseconds(now, sent)));
             }
         }
-        if self.waiting.is_some_and(|sent| now >= sent + PATIENCE) {
-            self.waiting = None;
-            self.probes.push(json!({ "mac": null, "where": null, "ms": null }));
+        if let Some(sent) = self.waiting {
+            self.settle(now, sent);
         }
         let gone = self.reply.as_ref().is_none_or(Reply::is_gone);
         if self.waiting.is_none() && self.left > 0 && now >= self.next && !gone {
             self.left -= 1;
+            self.seen = None;
             self.next = now + INTERVAL;
             self.waiting = Some(now);
             let own = appliance.insight.mac;
@@ -193,6 +250,11 @@ impl Job for Ping {
             let to = Target::From(Endpoint::Attachment(AttachmentIndex(Endpoint::MAX_ATTACHMENT)));
             let frame = OwnFrame { segment: self.segment, to, dst, src: own, rest };
             appliance.command(0, Command::SendFrame(Box::new(frame)));
+            if let Some((echo, _)) = &mut self.echo {
+                if let Err(error) = echo.send() {
+                    tracing::debug!(%error, "an echo request was not sent");
+                }
+            }
         }
         if !gone && (self.left > 0 || self.waiting.is_some()) {
             return false;
@@ -200,13 +262,15 @@ impl Job for Ping {
         appliance.insight.no_own_address(self.segment);
         appliance.dirty = true;
         if let Some(reply) = self.reply.take() {
-            let answered = self.probes.iter().filter(|probe| !probe["mac"].is_null()).count();
-            let how = if self.ip.is_ipv4() { "arp" } else { "nd" };
+            let answered = self.probes.iter().filter(|probe| !probe["ms"].is_null()).count();
+            let how = if self.echo.is_some() { "icmp" } else { self.question() };
+            let source = self.echo.as_ref().map(|(_, from)| from.to_string());
             let segment = appliance.layout.segment(self.segment).map(|segment| segment.name.clone());
             reply.answer(Ok(json!({
                 "segment": segment,
                 "address": self.ip.to_string(),
                 "how": how,
+                "from": source,
                 "sent": self.probes.len(),
                 "answered": answered,
                 "probes": self.probes,
