@@ -12,7 +12,7 @@ import pytest
 
 from lab import Lab
 from netns import sh
-from tools import ping_times, pinging
+from tools import ping_times, pinging, wait_until
 
 PORT = 2323
 PASSWORDS = {"ann": "correct horse", "otto": "battery staple"}
@@ -110,7 +110,11 @@ def test_tech_support_is_one_archive_without_secrets(lab, tmp_path):
     sh(lab.binary, "tech-support", "-w", archive, "--socket", lab.a.socket)
     with tarfile.open(archive) as opened:
         files = {member.name: opened.extractfile(member).read().decode() for member in opened.getmembers()}
-    assert {"causeway/configuration.txt", "causeway/counters.json", "causeway/sessions.json"} <= files.keys()
+        assert all(abs(member.mtime - time.time()) < 600 for member in opened.getmembers())
+    parts = ("configuration", "counters", "sessions", "alarms", "certificate", "debug", "loops", "neighbours", "privileges",
+             "service-l2vpn-bridge", "log-limit-1000")
+    assert {f"causeway/{part}.{end}" for part in parts for end in ("json", "txt")} <= files.keys()
+    assert not [name for name, text in files.items() if '"error":' in text.split("\n", 2)[1]]
     config = lab.a.config.read_text()
     secrets = re.findall(r'(?:verifier|password_hash) = "(.*)"', config)
     assert len(secrets) == 3 and not [name for name, text in files.items() for secret in secrets if secret in text]
@@ -159,7 +163,7 @@ def test_long_answers_come_in_pages(lab):
 def test_every_show_answers_people_and_programs(lab):
     shows = ["service l2vpn", "service l2vpn bridge", "service l2vpn conversion-table", "service l2vpn trunk-table",
              "service l2vpn site branch", "service l2vpn statistics", "configuration", "configuration l2vpn", "ports",
-             "queues", "segments", "mac-table", "mac-table segment servers limit 5", "sessions", "sessions branch",
+             "alarms", "neighbours", "privileges", "queues", "segments", "mac-table", "mac-table segment servers limit 5", "sessions", "sessions branch",
              "counters", "drops", "loops", "workers", "certificate", "consoles", "debug", "log", "log level warn limit 5",
              "top", "version", "tech-support"]
     for words in shows:
@@ -169,7 +173,13 @@ def test_every_show_answers_people_and_programs(lab):
     assert "List of learned MAC addresses" in sh(lab.binary, "show", "service", "l2vpn", "bridge", "--socket", lab.a.socket)
     rows = lab.b.show("service", "l2vpn", "conversion-table")["rows"]
     assert {(row["tunnel_id"], row["id"], row["type"]) for row in rows} == {(10, "5010", "VXLAN"), (11, "111", "VLAN")}
+    # One site has the same keys wherever it is shown.
+    (site,) = lab.a.show("service", "l2vpn")["sites"]
+    assert site["index"] == 1 and site["interface"] == "wan" and site["established"].endswith("Z") and site["description"] == ""
+    beside = {"egress_gateways", "max_macs", "enabled_in_configuration"}
+    assert lab.a.show("service", "l2vpn", "site", "branch").keys() == site.keys() | beside
     sessions = lab.a.show("sessions")["sessions"]
+    assert sessions[0].keys() == site.keys() | {"keys_age_s", "lanes", "loss_percent"}
     assert sessions[0]["lanes"] == 1 and sessions[0]["keys_age_s"] >= 0 and sessions[0]["transport"] == "udp"
     # There are rates as soon as two readings are there.
     deadline = time.monotonic() + 10
@@ -208,6 +218,42 @@ def test_sites_are_switched_and_sessions_begin_anew(lab):
     lab.wait_up(30)
     assert lab.a.show("service", "l2vpn")["sites"][0]["up_s"] < before + 1
     child.close()
+
+
+def service(appliance):
+    return appliance.show("service", "l2vpn")
+
+
+def test_the_service_is_switched_at_both_ends(lab):
+    child = console(lab)
+    assert "not running" in run(child, "service l2vpn disable")
+    wait_until(lambda: service(lab.a)["sites"][0]["state"] == "disabled", "the session has ended", 30)
+    assert service(lab.a)["running"] is False and "L2 VPN service is not running" in run(child, "show service l2vpn")
+    assert lab.a.show("service", "l2vpn", "statistics")["serverStatus"] == "DOWN"
+    wait_until(lambda: "disabled" in service(lab.b)["sites"][0]["last_failure"], "the other end knows why", 30)
+    assert "not running" in run(child, "clear sessions")
+    assert "in service" in run(child, "site enable branch")
+    assert service(lab.a)["sites"][0]["state"] == "disabled", "a site alone does not begin the service"
+    assert "running" in run(child, "service l2vpn enable")
+    lab.wait_up(90)
+    child.close()
+    # The same on a client.
+    sh(lab.binary, "console", "--socket", lab.b.socket, "-c", "service l2vpn disable")
+    wait_until(lambda: service(lab.a)["sites"][0]["state"] == "down", "the server knows", 30)
+    assert service(lab.b)["running"] is False and service(lab.b)["sites"][0]["state"] == "disabled"
+    time.sleep(1)
+    assert service(lab.b)["sites"][0]["state"] == "disabled", "it does not connect"
+    sh(lab.binary, "console", "--socket", lab.b.socket, "-c", "service l2vpn enable")
+    lab.wait_up(90)
+    # What the configuration says holds across a reload, and takes the place of what was switched.
+    text = lab.b.config.read_text()
+    lab.b.config.write_text(text.replace("[client]\n", "[client]\nenabled = false\n"))
+    sh(lab.binary, "reload", "--socket", lab.b.socket)
+    wait_until(lambda: service(lab.b)["sites"][0]["state"] == "disabled", "not in service by its configuration", 30)
+    lab.b.config.write_text(text)
+    sh(lab.binary, "reload", "--socket", lab.b.socket)
+    lab.wait_up(90)
+    assert service(lab.b)["running"] is True
 
 
 def test_the_configuration_is_changed_and_goes_back(lab):

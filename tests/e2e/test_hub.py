@@ -89,6 +89,14 @@ def test_the_console_tells_who_is_where(hub):
     assert learned
 
 
+def test_the_conversion_table_tells_tags_apart(hub):
+    rows = hub.hub.show("service", "l2vpn", "conversion-table")["rows"]
+    kinds = {(row["tunnel_id"], row["id"], row["type"]) for row in rows}
+    assert {(10, "10", "VLAN"), (12, "5012", "VXLAN"), (13, "300.30", "Q-in-Q"), (14, "400", "S-VLAN")} <= kinds, kinds
+    assert (10, "-", "untagged") in {(row["tunnel_id"], row["id"], row["type"])
+                                     for row in hub.spokes["s3"].show("service", "l2vpn", "conversion-table")["rows"]}
+
+
 def test_a_spoke_that_dies_takes_nothing_with_it(hub):
     """The others lose no frame while s2 is killed, and s2 is back soon after its start."""
     with pinging(hub["s1-servers"], hub.hosts["servers"]["s3-servers"], 0.01) as through_the_hub, \

@@ -160,6 +160,11 @@ def test_a_path_that_loses_packets_shows_it(lab):
                           "add rule bridge lossy way " + rule)
     try:
         answer = command(lab.a, "test", "path", "branch", "--rate", "5", "--seconds", "2")
+        # Percent of the last echo requests: of the first that is lost on, and never more than all of them.
+        deadline = time.monotonic() + 90
+        while not (loss := lab.a.show("sessions")["sessions"][0]["loss_percent"]) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert loss and 0 < loss < 100, loss
     finally:
         lab["wan"].run("nft", "delete table bridge lossy")
     assert answer["to"]["loss_percent"] > 15 and answer["from"]["loss_percent"] < 10, answer

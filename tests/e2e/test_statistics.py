@@ -1,12 +1,13 @@
 """Statistics under NSX's names, and the last frames that were dropped."""
 
+import contextlib
 import time
 
 import pytest
-from scapy.all import ARP, IP, UDP, Dot1Q, Ether, Raw
+from scapy.all import ARP, IP, TCP, UDP, Dot1Q, Ether, Raw
 
 from lab import Lab
-from tools import inject, ping_times
+from tools import inject, ping_times, wait_until
 
 FOREIGN = Ether(src="02:00:00:00:00:71", dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=77) / ARP(psrc="10.77.0.1", pdst="10.77.0.2")
 
@@ -70,3 +71,109 @@ def test_the_last_frames_that_were_dropped_are_shown(lab):
     assert lab.a.show("drops", "runt")["drops"][0]["count"] == 0
     with pytest.raises(Exception, match="no drop reason"):
         lab.a.show("drops", "bad-luck")
+
+
+def counted(lab, appliance, key, frames, least=1, send=None):
+    """Sends frames from A's trunk until `key` of segment "servers" has grown."""
+    before = statistics(appliance, "segment", "servers")[key]
+    send = send or (lambda: inject(lab["a-lan"], "trunk", frames))
+
+    def grown():
+        send()
+        time.sleep(0.2)
+        return statistics(appliance, "segment", "servers")[key] >= before + least
+
+    wait_until(grown, f"{key} is counted", 30)
+
+
+@contextlib.contextmanager
+def configured(lab, line):
+    """Segment "servers" has this line at A."""
+    text = lab.a.config.read_text()
+    try:
+        lab.a.config.write_text(text.replace("tunnel_id = 10\n", f"tunnel_id = 10\n{line}\n"))
+        lab["a"].run(lab.binary, "reload", "--socket", lab.a.socket)
+        yield
+    finally:
+        lab.a.config.write_text(text)
+        lab["a"].run(lab.binary, "reload", "--socket", lab.a.socket)
+
+
+def vlan10(src, dst):
+    return Ether(src=src, dst=dst) / Dot1Q(vlan=10)
+
+
+def test_each_of_nsx_s_counters_counts_what_it_is_for(lab):
+    first, second, everybody = "02:00:00:00:00:81", "02:00:00:00:00:82", "ff:ff:ff:ff:ff:ff"
+    packet = IP(src="10.10.0.81", dst="10.10.0.82") / UDP() / Raw(b"x" * 30)
+    counted(lab, lab.a, "malformed", [vlan10("01:00:5e:00:00:09", everybody) / packet])
+    with configured(lab, 'unknown_unicast = "drop"'):
+        counted(lab, lab.a, "noMatch", [vlan10(first, second) / packet])
+
+    def syn(mss):
+        return vlan10(first, everybody) / IP(src="10.10.0.81", dst="10.10.0.2") / TCP(flags="S", options=[("MSS", mss)])
+
+    counted(lab, lab.a, "mssAdjusted", [syn(8960)])
+    counted(lab, lab.a, "mssIgnored", [syn(536)])
+    assert statistics(lab.a, "segment", "servers")["noMemory"] == 0, "there is memory enough"
+
+
+def test_what_comes_out_of_the_tunnel_is_counted_for_its_site_and_the_service(lab):
+    before = statistics(lab.a, "site", "branch")
+    assert len(ping_times(lab["a10"], "10.10.0.2")) == 5
+    whole = statistics(lab.a)
+    (site,) = whole["sites"]
+    assert site["rxBytesOnLocalSubnet"] >= before["rxBytesOnLocalSubnet"] + 5 * 98
+    assert site["rxPackets"] >= before["rxPackets"] + 5
+    counts = {key: value for key, value in site.items() if isinstance(value, int)}
+    assert whole["totals"] == counts and counts.keys() >= {"txPackets", "droppedTxPackets", "droppedRxPackets", "rxBroadcast"}
+
+
+def test_questions_that_are_answered_here_are_counted(lab):
+    with configured(lab, "arp_suppression = true"):
+        assert len(ping_times(lab["b10"], "10.10.0.1", count=2)) == 2, "b10 tells who it is"
+
+        def ask():
+            lab["a10"].ip("neigh", "flush", "all")
+            lab["b10"].ip("neigh", "flush", "all")
+            ping_times(lab["b10"], "10.10.0.1", count=1)
+            ping_times(lab["a10"], "10.10.0.2", count=1)
+
+        counted(lab, lab.a, "arpRequestFilter", None, send=ask)
+
+
+def test_an_address_at_two_places_is_a_loop_s_sign(lab):
+    """The same address at A and at B in turn: after five moves it is pinned, and frames from the other place are dropped."""
+    twin = "02:00:00:00:00:83"
+    at_a = [Ether(src=twin, dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=10) / ARP(psrc="10.10.0.83", pdst="10.10.0.84")]
+    at_b = [Ether(src=twin, dst="ff:ff:ff:ff:ff:ff") / ARP(psrc="10.10.0.83", pdst="10.10.0.84")]
+    counts = lambda: sum(statistics(appliance, "segment", "servers")["l2Loop"] for appliance in (lab.a, lab.b))
+    before = counts()
+
+    def both():
+        for _ in range(4):
+            inject(lab["a-lan"], "trunk", at_a)
+            time.sleep(0.05)
+            inject(lab["b10"], "eth0", at_b)
+            time.sleep(0.05)
+        return counts() > before
+
+    wait_until(both, "the address is pinned", 60)
+
+
+def test_what_comes_out_of_the_tunnel_and_goes_no_further_is_counted(lab):
+    """A has learned where the host is: behind the site that the frame comes from, which has forgotten it."""
+    lost, asker = "02:00:00:00:00:85", "02:00:00:00:00:86"
+    payload = IP(src="10.10.0.86", dst="10.10.0.85") / UDP() / Raw(b"x" * 30)
+    before = statistics(lab.a, "site", "branch")["droppedRxPackets"]
+
+    def dropped():
+        inject(lab["b10"], "eth0", [Ether(src=lost, dst="ff:ff:ff:ff:ff:ff") / payload])
+        time.sleep(0.2)
+        lab["b"].run(lab.binary, "clear", "mac-table", "mac", lost, "--socket", lab.b.socket)
+        lab["vtep"].run("bridge", "fdb", "del", lost, "dev", "host10", "master", check=False)
+        inject(lab["b10"], "eth0", [Ether(src=asker, dst=lost) / payload])
+        time.sleep(0.2)
+        return statistics(lab.a, "site", "branch")["droppedRxPackets"] > before
+
+    wait_until(dropped, "a frame from the site is dropped", 30)

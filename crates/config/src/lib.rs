@@ -41,7 +41,7 @@ pub use reader::{Errors, Fault};
 pub use segments::{Segment, StormLimits};
 pub use servers::{HostPort, Proxy, Servers};
 pub use share::{ProxyProtocol, Share};
-pub use system::{Aead, Idle, LogFormat, System};
+pub use system::{Aead, Idle, LogFormat, SOCKET, System};
 pub use transport::Transport;
 pub use write::{PreparedFile, write_atomic};
 

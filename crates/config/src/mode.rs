@@ -22,9 +22,21 @@ pub enum Mode {
     Client(Client),
 }
 
+impl Mode {
+    /// Whether the service runs.
+    pub fn enabled(&self) -> bool {
+        match self {
+            Self::Server(server) => server.enabled,
+            Self::Client(client) => client.enabled,
+        }
+    }
+}
+
 /// A hub, to which sites connect.
 #[derive(Clone, Debug)]
 pub struct Server {
+    /// Whether sites may connect at all.
+    pub enabled: bool,
     /// Where it waits for sites (TCP).
     pub listen: SocketAddr,
     /// UDP port of the data channel.
@@ -72,6 +84,8 @@ pub struct Site {
 /// A spoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
+    /// Whether it connects at all.
+    pub enabled: bool,
     /// Where its servers are, and how it gets there.
     pub servers: Servers,
     /// What carries its records.
@@ -157,6 +171,7 @@ pub(crate) fn read(root: &Table<'_>, segments: &[Segment], directory: &Path, sta
 }
 
 fn server(table: &Table<'_>, segments: &[Segment], directory: &Path, state: &Path) -> Option<Server> {
+    let enabled = table.boolean("enabled").unwrap_or(true);
     let listen = table.parsed::<SocketAddr>("listen");
     let data_port = table.number("data_port", 1..=65_535).map_or(443, |found| found.value) as u16;
     let certificate = credentials::own(table, directory);
@@ -178,6 +193,7 @@ fn server(table: &Table<'_>, segments: &[Segment], directory: &Path, state: &Pat
         sites.push(site);
     }
     Some(Server {
+        enabled,
         listen,
         data_port,
         certificate: certificate.unwrap_or_else(|| credentials::made(state)),
@@ -267,6 +283,7 @@ fn user(table: &Table<'_>) -> Option<String> {
 }
 
 fn client(table: &Table<'_>, directory: &Path) -> Option<Client> {
+    let enabled = table.boolean("enabled").unwrap_or(true);
     let servers = servers::read(table, directory);
     let transport = transport::read(table, &[Transport::Auto, Transport::Udp, Transport::Tcp]);
     let user = user(table);
@@ -277,6 +294,7 @@ fn client(table: &Table<'_>, directory: &Path) -> Option<Client> {
     let ciphers = credentials::ciphers(table);
     let rekey = table.number("rekey_minutes", 1..=14).map_or(10, |found| found.value);
     Some(Client {
+        enabled,
         servers: servers?,
         transport,
         user: user?,

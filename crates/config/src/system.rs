@@ -9,6 +9,9 @@ use crate::reader::Table;
 /// Most workers: each has a lane of its own in every session, of which the protocol allows so many.
 const MAX_WORKERS: usize = 64;
 
+/// Where the running appliance is asked, unless its configuration says otherwise.
+pub const SOCKET: &str = "/run/causeway/causeway.sock";
+
 /// How the appliance runs.
 #[derive(Clone, Debug)]
 pub struct System {
@@ -164,8 +167,7 @@ pub(crate) fn read(table: &Table<'_>, directory: &Path) -> System {
         idle,
         hugepages: table.boolean("hugepages").unwrap_or(false),
         memory_mb: number("memory_mb", 64..=1 << 20, 256) as u32,
-        socket: directory
-            .join(table.string("socket").map_or("/run/causeway/causeway.sock".into(), |found| found.value)),
+        socket: directory.join(table.string("socket").map_or(SOCKET.into(), |found| found.value)),
         state: directory.join(table.string("state").map_or("/var/lib/causeway".into(), |found| found.value)),
         log,
         aead,

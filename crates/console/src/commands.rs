@@ -24,6 +24,12 @@ fn build() -> Node {
         word("site", "Take sites into service, or out of it")
             .then([switch("enable"), switch("disable")])
             .admin(),
+        word("service", "Take the whole service into operation, or out of it")
+            .then([word("l2vpn", "The L2 VPN service").then([
+                word("enable", "Let sessions begin again").asks(done),
+                word("disable", "End all sessions and take no logins, until a reload or commit").asks(done),
+            ])])
+            .admin(),
         word("reload", "Put the changed configuration file in force").asks(done).admin(),
         word("configure", "Change the configuration: a candidate, checked and put in force as a whole")
             .local(Local::Configure)
@@ -44,8 +50,13 @@ fn build() -> Node {
                 ])])
                 .admin(),
         ]),
-        word("ping", "Ask for a host in a segment").then([word("segment", "In a segment")
-            .then([segment_name().then([value("ADDRESS", Arg::Ip, "The host's address").asks(any)])])]),
+        word("ping", "Ask for a host in a segment").then([word("segment", "In a segment").then([
+            segment_name().then([value("ADDRESS", Arg::Ip, "The host's address").asks(any).with([word(
+                "count",
+                "How often",
+            )
+            .then([value("N", Arg::Number(1, 100), "So many")])])]),
+        ])]),
         word("capture", "Frames as they pass, a line for each; ^C ends it")
             .then([word("lines", "A line for each frame").then([value(
                 "WORDS",

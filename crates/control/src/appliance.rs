@@ -567,6 +567,7 @@ impl Appliance {
             ports: (self.parts.port_states)(),
             shares: self.connections.shares(),
             refused: self.connections.refused(),
+            runs: self.service_runs(),
             now: self.now(),
             clock: self.parts.clock,
         }

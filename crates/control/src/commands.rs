@@ -47,11 +47,15 @@ impl Appliance {
                 };
                 request.reply.answer(done);
             }
+            ["service", "l2vpn", switch @ ("enable" | "disable")] => {
+                let done = self.switch_service(switch == "enable").map(|done| json!({ "done": done }));
+                request.reply.answer(done);
+            }
             ["site", switch @ ("enable" | "disable"), name] => {
                 let done = self.switch_site(name, switch == "enable").map(|done| json!({ "done": done }));
                 request.reply.answer(done);
             }
-            ["debug", ref what @ ..] | ["show", "debug", ref what @ ..] => {
+            ["debug", ref what @ ..] => {
                 let now = self.now();
                 request.reply.answer(self.operator.debug.request(what, now));
             }

@@ -170,7 +170,8 @@ impl Debug {
         }
     }
 
-    fn show(&self, now: Now) -> Value {
+    /// `show debug`.
+    pub(crate) fn show(&self, now: Now) -> Value {
         json!({
             "normal": self.normal,
             "debug": self.extra.iter().map(|(module, level)| format!("{module}={level}")).collect::<Vec<_>>(),

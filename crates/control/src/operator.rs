@@ -30,6 +30,8 @@ pub(crate) struct Operator {
     pub(crate) rates: Rates,
     pub(crate) book: LogBook,
     pub(crate) debug: Debug,
+    /// Whether the service runs, whatever the configuration says.
+    service: Option<bool>,
     /// Sites that are enabled or not, whatever the configuration says.
     switched: BTreeMap<String, bool>,
     /// When each session got the keys that it sends with, and for how many lanes.
@@ -44,6 +46,7 @@ impl Operator {
             rates: Rates::default(),
             book: log.book,
             debug: Debug::new(log.normal, log.set),
+            service: None,
             switched: BTreeMap::new(),
             keyed: HashMap::new(),
         }
@@ -63,6 +66,7 @@ impl Operator {
 
     /// The configuration was put in force anew, and with it what it says of sites.
     pub(crate) fn configured(&mut self) {
+        self.service = None;
         self.switched.clear();
     }
 
@@ -99,6 +103,9 @@ impl Appliance {
 
     /// `clear sessions [SITE]`: they end, and log in anew.
     pub(crate) fn clear_sessions(&mut self, site: Option<&str>) -> Result<String, String> {
+        if !self.service_runs() {
+            return Err("the service is not running: service l2vpn enable".into());
+        }
         let now = self.now();
         let ended = self.sessions.restart(now, &self.layout, site, |site| self.operator.switched(site))?;
         self.outputs();
@@ -113,7 +120,8 @@ impl Appliance {
         let site = server.sites.iter().find(|site| site.user == name);
         let configured = site.ok_or_else(|| format!("there is no site {name:?}"))?.enabled;
         let now = self.now();
-        self.sessions.switch_site(now, &self.layout, name, enabled)?;
+        let runs = self.service_runs();
+        self.sessions.switch_site(now, &self.layout, name, enabled && runs)?;
         if configured == enabled {
             self.operator.switched.remove(name);
         } else {
@@ -129,6 +137,32 @@ impl Appliance {
             )
         };
         Ok(format!("site {name} is {state}, {hint}"))
+    }
+
+    /// Whether the service runs: as the configuration says, or as it was switched since.
+    pub(crate) fn service_runs(&self) -> bool {
+        self.operator.service.unwrap_or(self.layout.config().mode.enabled())
+    }
+
+    /// `service l2vpn enable|disable`: until the configuration is put in force anew.
+    pub(crate) fn switch_service(&mut self, runs: bool) -> Result<String, String> {
+        let (now, mode) = (self.now(), &self.layout.config().mode);
+        let as_configured = mode.enabled() == runs;
+        let table = if matches!(mode, Mode::Server(_)) { "server" } else { "client" };
+        if self.service_runs() != runs {
+            let switched = &self.operator.switched;
+            let in_service = |site: &config::Site| switched.get(&site.user).copied().unwrap_or(site.enabled);
+            self.sessions.switch_service(now, &self.layout, runs, in_service)?;
+            self.operator.service = (!as_configured).then_some(runs);
+            self.outputs();
+        }
+        let state = if runs { "running" } else { "not running: all sessions have ended" };
+        let hint = if as_configured {
+            "as the configuration says".to_owned()
+        } else {
+            format!("until the configuration is put in force anew; to keep it: set {table} enabled {runs}")
+        };
+        Ok(format!("the L2 VPN service is {state}, {hint}"))
     }
 
     /// `show sessions [NAME]`.
@@ -150,9 +184,7 @@ impl Appliance {
             }
             let paths = site["paths"].as_array().into_iter().flatten();
             let losses = paths.filter_map(|path| path["loss"].as_f64());
-            site["loss_percent"] = json!(losses.fold(None, |most: Option<f64>, loss| {
-                Some(most.map_or(100.0 * loss, |most| most.max(100.0 * loss)))
-            }));
+            site["loss_percent"] = json!(losses.reduce(f64::max));
             shown.push(site);
         }
         match name {

@@ -9,7 +9,7 @@ use session::message::Message;
 use session::scram::{NoVerifier, Verifier};
 use session::{
     Client, ClientParams, ConnId, Exporter, Now, Output, PeerBlock, Random, SegmentList, Server,
-    ServerParams, SessionView, Shown, SiteParams, SiteStatus, Uplink, Uplinks,
+    ServerParams, SessionView, Shown, SiteParams, SiteStatus, State, Uplink, Uplinks,
 };
 use wire::way::Way;
 
@@ -47,8 +47,11 @@ impl Sessions {
     ) -> Result<Self, BadVerifier> {
         Ok(match &config.mode {
             Mode::Client(client) => {
-                let params = client_params(config, client, engine);
-                Self::Client(Box::new(Client::new(params, random, now)), engine)
+                let mut running = Client::new(client_params(config, client, engine), random, now);
+                if !client.enabled {
+                    running.stop(now);
+                }
+                Self::Client(Box::new(running), engine)
             }
             Mode::Server(server) => Self::Server(Box::new(Server::new(
                 ServerParams {
@@ -95,10 +98,15 @@ impl Sessions {
                 Mode::Client(before),
                 Mode::Client(after),
             ) => {
-                if before.goes_on_with(after) {
+                // What was switched by hand is as the configuration says again.
+                let stopped = client.status().state == State::Disabled;
+                if before.goes_on_with(after) && stopped != after.enabled {
                     client.set_segments(params.segments);
                 } else {
                     client.restart(now, params);
+                }
+                if !after.enabled {
+                    client.stop(now);
                 }
             }
             (Self::Server(server), Prepared::Server(params), _, Mode::Server(config)) => {
@@ -148,8 +156,8 @@ impl Sessions {
             }
             (Self::Server(server), Mode::Server(settings)) => {
                 let all = || site_params(config, settings).map_err(|error| error.to_string());
-                for ((index, _), (off, on)) in layout.sites().zip(all()?.into_iter().zip(all()?)) {
-                    if wanted(&on.name) && switched(&on.name).unwrap_or(on.enabled) {
+                for ((index, site), (off, on)) in layout.sites().zip(all()?.into_iter().zip(all()?)) {
+                    if wanted(&on.name) && switched(&on.name).unwrap_or(site.enabled) {
                         server.set_site(now, index, SiteParams { enabled: false, ..off });
                         server.set_site(now, index, SiteParams { enabled: true, ..on });
                         restarted += 1;
@@ -183,6 +191,35 @@ impl Sessions {
         let found = sites.find(|(_, params)| params.name == name);
         let ((index, _), params) = found.ok_or_else(|| format!("there is no site {name:?}"))?;
         server.set_site(now, index, SiteParams { enabled, ..params });
+        Ok(())
+    }
+
+    /// Begins the service or ends it: with all sessions, and no login more. Sites that are out of service stay so.
+    ///
+    /// # Errors
+    /// A site's verifier is not good.
+    pub(crate) fn switch_service(
+        &mut self,
+        now: Now,
+        layout: &Layout,
+        runs: bool,
+        in_service: impl Fn(&config::Site) -> bool,
+    ) -> Result<(), String> {
+        let config = layout.config();
+        match (self, &config.mode) {
+            (Self::Client(client, engine), Mode::Client(settings)) if runs => {
+                client.restart(now, client_params(config, settings, *engine));
+            }
+            (Self::Client(client, _), _) => client.stop(now),
+            (Self::Server(server), Mode::Server(settings)) => {
+                let params = site_params(config, settings).map_err(|error| error.to_string())?;
+                for ((index, site), params) in layout.sites().zip(params) {
+                    let enabled = runs && in_service(site);
+                    server.set_site(now, index, SiteParams { enabled, ..params });
+                }
+            }
+            (Self::Server(_), Mode::Client(_)) => {}
+        }
         Ok(())
     }
 
@@ -351,7 +388,7 @@ fn site_params(config: &Config, server: &config::Server) -> Result<Vec<SiteParam
             name: site.user.clone(),
             verifier: verifier.map_err(|error| BadVerifier { site: site.user.clone(), error })?,
             segments: segments(config, site.segments.iter().copied()),
-            enabled: site.enabled,
+            enabled: server.enabled && site.enabled,
             certificate: site.certificate_name.clone(),
         })
     };

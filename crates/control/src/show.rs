@@ -35,6 +35,8 @@ pub(crate) struct Shown<'a> {
     /// By number.
     pub(crate) sites: Vec<SiteStatus>,
     pub(crate) ports: Vec<PortState>,
+    /// Whether the service runs.
+    pub(crate) runs: bool,
     /// The services that share a server's TCP port.
     pub(crate) shares: Vec<Value>,
     /// Connections to a server's TCP port that came to nothing, by why.

@@ -80,6 +80,8 @@ pub struct Client {
     peer_segments: SegmentList,
     /// When to connect next; `None` while there is no need to.
     connect_at: Option<Now>,
+    /// The operator has ended it, and nobody tries.
+    stopped: bool,
     redirect: Option<String>,
     /// How many redirects it has followed one after the other.
     redirects: u32,
@@ -144,6 +146,7 @@ impl Client {
             cipher: None,
             peer_segments: Vec::new(),
             connect_at: Some(now),
+            stopped: false,
             redirect: None,
             redirects: 0,
             next_uplink: 0,
@@ -288,11 +291,7 @@ impl Client {
 
     /// Says goodbye and ends.
     pub fn shutdown(&mut self, now: Now) {
-        self.say_bye(farewell::SHUTDOWN, "shutting down");
-        let open: Vec<ConnId> = self.conns.keys().copied().collect();
-        open.into_iter().for_each(|conn| self.close(conn));
-        self.down(now, "shut down");
-        self.connect_at = None;
+        self.end(now, farewell::SHUTDOWN, "shutting down", "shut down");
     }
 
     /// What the console shows.
@@ -300,6 +299,7 @@ impl Client {
         let state = match (&self.link, self.attempt) {
             (Some(_), _) => State::Up,
             (None, Some(_)) => State::Connecting,
+            (None, None) if self.stopped => State::Disabled,
             (None, None) => State::Down,
         };
         SiteStatus {

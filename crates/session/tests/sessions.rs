@@ -317,6 +317,27 @@ fn a_client_with_other_settings_begins_anew() {
     assert_eq!(world.server.status()[0].state, State::Down);
 }
 
+#[test]
+fn a_client_that_was_stopped_stays_so_until_it_is_restarted() {
+    let mut world = World::new(18, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    let now = world.now;
+    world.spokes[oslo].client.stop(now);
+    world.run(Duration::from_secs(30));
+    let (client, server) = (world.spokes[oslo].client.status(), &world.server.status()[0]);
+    assert_eq!((client.state, server.state), (State::Disabled, State::Down));
+    assert!(
+        client.last_failure.is_some_and(|(_, reason)| reason.contains("the operator disabled the service"))
+    );
+    let told =
+        server.last_failure.as_ref().is_some_and(|(_, reason)| reason.contains("operator disabled it"));
+    assert!(told, "{:?}", server.last_failure);
+    let (now, params) = (world.now, world.client_params("oslo", "secret", LONG));
+    world.spokes[oslo].client.restart(now, params);
+    assert!(world.run_until(|world| world.is_up(oslo)), "{:#?}", world.log);
+}
+
 /// The server gets another certificate at every few frames, so that each renewal derives its keys from another one.
 #[test]
 fn renewals_across_new_certificates_lose_nothing() {

@@ -125,7 +125,7 @@ static SYSTEM: &[Key] = &[
     ),
     key("hugepages", Bool, "false", "whether packet memory comes from hugepages; PCI devices need them"),
     key("memory_mb", Number { min: 64, max: 1 << 20 }, "256", "memory for packets, in MiB"),
-    key("socket", Text("path"), "/run/causeway/causeway.sock", "where `causeway show` finds the appliance"),
+    key("socket", Text("path"), crate::SOCKET, "where `causeway show` finds the appliance"),
     key(
         "state",
         Text("path"),
@@ -257,6 +257,7 @@ static STORM: &[Key] = &[
 const CIPHERS: &[&str] = &["aes-128-gcm", "aes-256-gcm"];
 
 static SERVER: &[Key] = &[
+    key("enabled", Bool, "true", "whether the service runs; false: no site may connect"),
     key("listen", Text("address:port"), "[::]:443", "where it waits for sites (TCP)"),
     key("data_port", Number { min: 1, max: PORT }, "443", "UDP port of the encrypted frames"),
     key(
@@ -314,6 +315,7 @@ static SITE: &[Key] = &[
 ];
 
 static CLIENT: &[Key] = &[
+    key("enabled", Bool, "true", "whether the service runs; false: it does not connect"),
     key("server", Text("host or host:port"), "", "where the server is").instead_of(&["servers"]),
     key(
         "servers",

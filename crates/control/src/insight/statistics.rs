@@ -37,12 +37,13 @@ impl Shown<'_> {
                     .collect();
                 // The service runs while somebody is here to say so; a client's stands and falls with its tunnel.
                 let up = match self.layout.config().mode {
-                    Mode::Server(_) => true,
+                    Mode::Server(_) => self.runs,
                     Mode::Client(_) => self.sites.iter().any(|site| site.state == State::Up),
                 };
                 Ok(json!({
                     "serverStatus": up_or_down(up),
                     "lastUpdatedTime": updated,
+                    "totals": totals(&sites),
                     "sites": sites,
                     "segments": segments,
                 }))
@@ -138,6 +139,18 @@ impl Shown<'_> {
     pub(crate) fn date(&self, then: session::Now) -> String {
         utc_text(self.clock.unix_seconds(then))
     }
+}
+
+/// What counts, of all sites together.
+fn totals(sites: &[Value]) -> Map<String, Value> {
+    let mut totals: Map<String, Value> = Map::new();
+    for (name, value) in sites.iter().filter_map(Value::as_object).flatten() {
+        if let Some(count) = value.as_u64() {
+            let before = totals.get(name).and_then(Value::as_u64).unwrap_or(0);
+            totals.insert(name.clone(), (before + count).into());
+        }
+    }
+    totals
 }
 
 fn up_or_down(up: bool) -> &'static str {

@@ -5,6 +5,7 @@ use tracing::Level;
 
 use super::{configuration, tech_support, version};
 use crate::appliance::Appliance;
+use crate::show::Shown;
 
 impl Appliance {
     /// Answers `show` with these words.
@@ -16,17 +17,13 @@ impl Appliance {
         let mut shown = self.shown(&tables);
         shown.counters = &self.operator.counters;
         match *words {
-            ["service", "l2vpn"] => {
-                let mut service = shown.answer("service l2vpn")?;
-                self.add_tunnels(&mut service);
-                Ok(service)
-            }
+            ["service", "l2vpn"] => self.service(&shown),
             ["service", "l2vpn", "bridge"] => Ok(shown.bridge()),
             ["service", "l2vpn", "conversion-table"] => Ok(shown.conversion_table()),
             ["service", "l2vpn", "trunk-table"] => Ok(shown.trunk_table()),
-            ["service", "l2vpn", "site", name] => shown.one_site(name),
-            ["sessions"] => self.sessions_shown(&shown.answer("service l2vpn")?, None),
-            ["sessions", name] => self.sessions_shown(&shown.answer("service l2vpn")?, Some(name)),
+            ["service", "l2vpn", "site", name] => shown.one_site(&self.service(&shown)?, name),
+            ["sessions"] => self.sessions_shown(&self.service(&shown)?, None),
+            ["sessions", name] => self.sessions_shown(&self.service(&shown)?, Some(name)),
             ["mac-table", ref filters @ ..] => shown.mac_table(filters),
             ["counters"] => {
                 let mut counters = shown.counters_with_rates(&self.operator.rates);
@@ -35,12 +32,14 @@ impl Appliance {
                 Ok(counters)
             }
             ["workers"] => Ok(shown.workers(&self.operator.rates)),
-            ["top"] => shown.top(&self.operator.rates),
+            ["top"] => shown.top(self.service(&shown)?, &self.operator.rates),
             ["queues"] => Ok(self.queues()),
             ["consoles"] => Ok(self.consoles.show(self.now())),
             ["version"] => Ok(version(shown.clock, shown.now)),
             ["configuration"] => configuration(self.configure.file(), false),
             ["configuration", "l2vpn"] => configuration(self.configure.file(), true),
+            ["alarms"] => Ok(self.alarms()),
+            ["debug"] => Ok(self.operator.debug.show(self.now())),
             ["log", ref words @ ..] => self.log(words),
             ["certificate"] => Ok(self.connections.certificates()),
             ["tech-support"] => Ok(tech_support(|words| self.look(words))),
@@ -48,15 +47,15 @@ impl Appliance {
         }
     }
 
-    fn add_tunnels(&self, service: &mut Value) {
-        let tables = self.tables();
-        let shown = self.shown(&tables);
-        service["running"] = true.into();
+    /// `show service l2vpn`, of which all that tells of sites has its part.
+    fn service(&self, shown: &Shown<'_>) -> Result<Value, String> {
+        let mut service = shown.answer("service l2vpn")?;
+        service["running"] = shown.runs.into();
         service["type"] = service["mode"].clone();
         let indices = self.layout.session_indices();
         for (at, site) in service["sites"].as_array_mut().into_iter().flatten().enumerate() {
             let status = indices.get(at).and_then(|index| shown.sites.get(usize::from(index.0)));
-            let tunnel = shown.tunnel(at, status.and_then(|status| status.up_since));
+            let tunnel = shown.tunnel(at, site, status.and_then(|status| status.up_since));
             for (name, value) in tunnel.as_object().into_iter().flatten() {
                 site[name] = value.clone();
             }
@@ -64,6 +63,7 @@ impl Appliance {
             site["switched_by_hand"] =
                 switched.map_or(Value::Null, |enabled| if enabled { "enabled" } else { "disabled" }.into());
         }
+        Ok(service)
     }
 
     fn log(&self, words: &[&str]) -> Result<Value, String> {

@@ -1,7 +1,7 @@
 //! What NSX's users look at: `show service l2vpn` and what stands below it.
 
 use bridge::Endpoint;
-use config::{Encap, Mode, Role};
+use config::{Encap, Mode};
 use serde_json::{Value, json};
 
 use super::macs::{Filter, MAX_ENTRIES};
@@ -9,21 +9,23 @@ use crate::clock::utc_text;
 use crate::show::Shown;
 
 impl Shown<'_> {
-    /// What NSX shows of each tunnel, beside what [`Shown::answer`] has of it.
-    pub(crate) fn tunnel(&self, index: usize, up_since: Option<session::Now>) -> Value {
-        let config = self.layout.config();
-        let uplink = config.ports.iter().find(|port| port.role == Role::Uplink);
+    /// What NSX shows of each tunnel, beside what [`Shown::answer`] has of it in `site`.
+    pub(crate) fn tunnel(&self, index: usize, site: &Value, up_since: Option<session::Now>) -> Value {
+        let description = match &self.layout.config().mode {
+            Mode::Server(server) => server.sites.iter().find(|known| site["site"] == known.user.as_str()),
+            Mode::Client(_) => None,
+        };
         json!({
             "index": index + 1,
-            "interface": uplink.map(|port| &port.name),
+            "description": description.map(|site| &site.description),
+            "interface": interface(site),
             "established": up_since.map(|then| utc_text(self.clock.unix_seconds(then))),
         })
     }
 
-    /// `show service l2vpn site NAME`: all that is known of one.
-    pub(crate) fn one_site(&self, name: &str) -> Result<Value, String> {
-        let all = self.answer("service l2vpn")?;
-        let sites = all["sites"].as_array().into_iter().flatten();
+    /// `show service l2vpn site NAME`: all that is known of one, out of all of `service`.
+    pub(crate) fn one_site(&self, service: &Value, name: &str) -> Result<Value, String> {
+        let sites = service["sites"].as_array().into_iter().flatten();
         let found = sites.into_iter().find(|site| site["site"] == name).cloned();
         let mut found = found.ok_or_else(|| format!("there is no site {name:?}"))?;
         if let Mode::Server(server) = &self.layout.config().mode {
@@ -69,7 +71,9 @@ impl Shown<'_> {
             let (id, kind) = match encap {
                 Encap::Vxlan(vni) => (vni.to_string(), "VXLAN"),
                 Encap::Untagged => ("-".into(), "untagged"),
-                other => (other.to_string().replace("VLAN ", "").replace("S-", ""), "VLAN"),
+                Encap::Vlan(vlan) => (vlan.to_string(), "VLAN"),
+                Encap::Service(service, None) => (service.to_string(), "S-VLAN"),
+                Encap::Service(service, Some(vlan)) => (format!("{service}.{vlan}"), "Q-in-Q"),
             };
             json!({
                 "tunnel_id": segment.tunnel_id.get(),
@@ -108,5 +112,36 @@ impl Shown<'_> {
         }
         rows.sort_by_key(|(tunnel, _)| *tunnel);
         rows.into_iter().map(|(_, row)| row).collect()
+    }
+}
+
+/// The uplinks that a site's frames take now, those that its paths know of else.
+fn interface(site: &Value) -> Option<String> {
+    let of = |wanted: &dyn Fn(&Value) -> bool| {
+        let paths = site["paths"].as_array().into_iter().flatten().filter(|path| wanted(path));
+        let mut names: Vec<&str> = paths.filter_map(|path| path["uplink"].as_str()).collect();
+        names.dedup();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    of(&|path| path["state"] == "up").or_else(|| of(&|_| true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interface_is_that_of_the_paths_that_carry_frames() {
+        let site = |states: [&str; 2]| {
+            json!({ "paths": [
+                { "uplink": "wan1", "state": states[0] },
+                { "uplink": "wan2", "state": states[1] },
+                { "uplink": null, "state": "standby" },
+            ] })
+        };
+        assert_eq!(interface(&site(["up", "up"])).as_deref(), Some("wan1, wan2"));
+        assert_eq!(interface(&site(["down", "up"])).as_deref(), Some("wan2"));
+        assert_eq!(interface(&site(["down", "down"])).as_deref(), Some("wan1, wan2"));
+        assert_eq!(interface(&json!({ "paths": [] })), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use console::tree::Node;
 use serde_json::{Map, Value, json};
 use session::Now;
 
@@ -73,36 +74,57 @@ fn tables(text: &str, names: &[&str]) -> String {
     kept
 }
 
-/// `show tech-support`: what each of these commands shows.
+/// `show tech-support`: what each of the console's other `show` commands shows, of those that can be asked without a value.
 pub(crate) fn tech_support(mut show: impl FnMut(&[&str]) -> Result<Value, String>) -> Value {
-    const PARTS: &[&[&str]] = &[
-        &["version"],
-        &["configuration"],
-        &["service", "l2vpn"],
-        &["service", "l2vpn", "statistics"],
-        &["service", "l2vpn", "conversion-table"],
-        &["service", "l2vpn", "trunk-table"],
-        &["sessions"],
-        &["ports"],
-        &["queues"],
-        &["segments"],
-        &["mac-table"],
-        &["counters"],
-        &["drops"],
-        &["workers"],
-        &["consoles"],
-        &["log", "limit", "1000"],
-    ];
-    let parts: Map<String, Value> = PARTS
-        .iter()
-        .map(|words| (words.join(" "), show(words).unwrap_or_else(|error| json!({ "error": error }))))
-        .collect();
+    let part = |words: Vec<&'static str>| {
+        let name = words.join(" ");
+        (name, show(&words).unwrap_or_else(|error| json!({ "error": error })))
+    };
+    let parts: Map<String, Value> = parts().into_iter().map(part).collect();
     json!({ "parts": parts })
+}
+
+/// The words of each part.
+fn parts() -> Vec<Vec<&'static str>> {
+    let mut found = Vec::new();
+    let shows = console::commands::root().children.iter().filter(|node| node.word == "show");
+    shows.flat_map(|show| &show.children).for_each(|node| ends(node, &[], &mut found));
+    // Itself, and what the live view draws from, which others show too.
+    found.retain(|words| !matches!(words[..], ["tech-support" | "top"]));
+    for words in &mut found {
+        if words[..] == ["log"] {
+            words.extend(["limit", "1000"]);
+        }
+    }
+    found
+}
+
+/// Every command from here on that has no value in it.
+fn ends(node: &Node, before: &[&'static str], found: &mut Vec<Vec<&'static str>>) {
+    if node.arg.is_some() {
+        return;
+    }
+    let words = [before, &[node.word]].concat();
+    if node.does.is_some() {
+        found.push(words.clone());
+    }
+    node.children.iter().for_each(|child| ends(child, &words, found));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parts_are_all_that_can_be_shown() {
+        let names: Vec<String> = parts().iter().map(|words| words.join(" ")).collect();
+        for name in
+            ["alarms", "certificate", "debug", "loops", "neighbours", "privileges", "service l2vpn bridge"]
+        {
+            assert!(names.iter().any(|found| found == name), "{name} is not in {names:?}");
+        }
+        assert!(names.contains(&"log limit 1000".into()) && !names.contains(&"tech-support".into()));
+    }
 
     #[test]
     fn secrets_are_stars() {

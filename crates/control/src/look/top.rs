@@ -7,11 +7,11 @@ use crate::show::Shown;
 
 impl Shown<'_> {
     /// What [`console::top::Top`] asks for, with the time of the answer.
-    pub(crate) fn top(&self, rates: &Rates) -> Result<Value, String> {
-        let [service, segments, _] = console::top::Top::ASKS;
+    pub(crate) fn top(&self, service: Value, rates: &Rates) -> Result<Value, String> {
+        let [_, segments, _] = console::top::Top::ASKS;
         Ok(json!({
             "now_s": self.now.as_secs_f64(),
-            "service": self.answer(service)?,
+            "service": service,
             "segments": self.answer(segments)?,
             "counters": self.counters(),
             "workers": self.workers(rates)["workers"],

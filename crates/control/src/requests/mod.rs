@@ -49,8 +49,12 @@ impl Request {
 
     /// Whether it only looks: programs do that all the time, and it is no news for the log.
     pub(crate) fn is_look(&self) -> bool {
-        let word = self.line.split_whitespace().next().unwrap_or("");
-        word == "show" || crate::show::COMMANDS.iter().any(|command| command.split(' ').next() == Some(word))
+        let mut words = self.line.split_whitespace();
+        let word = words.next().unwrap_or("");
+        let switches = words.any(|word| matches!(word, "enable" | "disable"));
+        word == "show"
+            || !switches
+                && crate::show::COMMANDS.iter().any(|command| command.split(' ').next() == Some(word))
     }
 }
 

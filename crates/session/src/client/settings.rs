@@ -26,14 +26,32 @@ impl Client {
 
     /// Ends the session and begins anew with other settings: another server, user or password.
     pub fn restart(&mut self, now: Now, params: ClientParams) {
-        self.say_bye(farewell::SHUTDOWN, "the client's settings changed");
-        let open: Vec<_> = self.conns.keys().copied().collect();
-        open.into_iter().for_each(|conn| self.close(conn));
-        self.down(now, "the client's settings changed");
+        self.end(now, farewell::SHUTDOWN, "the client's settings changed", "the client's settings changed");
+        self.stopped = false;
         self.params = params;
         self.cache = Default::default();
         self.redirect = None;
         self.failures = 0;
         self.connect_at = Some(now);
+    }
+
+    /// Ends the session and connects no more until [`Client::restart`].
+    pub fn stop(&mut self, now: Now) {
+        self.end(
+            now,
+            farewell::DISABLED,
+            "the client's operator disabled it",
+            "the operator disabled the service",
+        );
+        self.stopped = true;
+    }
+
+    /// Says goodbye, and leaves nothing open.
+    pub(super) fn end(&mut self, now: Now, code: u64, text: &str, reason: &str) {
+        self.say_bye(code, text);
+        let open: Vec<_> = self.conns.keys().copied().collect();
+        open.into_iter().for_each(|conn| self.close(conn));
+        self.down(now, reason);
+        self.connect_at = None;
     }
 }
