@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lab import Lab
+from lab import ROOT, Lab
 from netns import sh
 from tools import ping_times, pinging, wait_for_listener
 
@@ -265,6 +265,19 @@ def test_commits_under_traffic_lose_nothing(lab):
             one.do("commit")
     assert result["sent"] == result["received"] > 5, result
     assert len(one.versions()) == 20
+
+
+def test_the_page_can_be_typed_as_it_stands(lab):
+    page = (ROOT / "docs" / "tasks" / "change-step-by-step.md").read_text()
+    first, *lines = re.search(r"```\n(configure\n.*?)\n```", page, re.DOTALL)[1].splitlines()
+    one = Console(lab.a, "page")
+    try:
+        for line in lines:
+            one.do(line)
+        assert "voice" not in segments(lab) and segments(lab)["guests"] == 1400
+    finally:
+        one.do("rollback 1")
+        one.do("commit")
 
 
 def test_many_candidates_and_bad_words(lab):

@@ -19,7 +19,7 @@ use crate::{Failure, show};
 #[derive(Args)]
 pub(crate) struct Wanted {
     /// The appliance's socket.
-    #[arg(long, default_value = "/run/causeway/causeway.sock")]
+    #[arg(long, default_value = crate::SOCKET)]
     socket: PathBuf,
     /// Connect to HOST:PORT instead, where [console] listen says.
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "command")]

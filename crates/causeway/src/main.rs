@@ -33,7 +33,7 @@ use clap::{Parser, Subcommand};
 const DEFAULT_CONFIG: &str = "/etc/causeway/causeway.toml";
 
 /// Where the running appliance is asked, unless its configuration says otherwise.
-const SOCKET: &str = "/run/causeway/causeway.sock";
+const SOCKET: &str = config::SOCKET;
 
 /// An L2 VPN appliance: stretches VLANs and VXLANs between sites over an encrypted tunnel.
 #[derive(Parser)]
@@ -110,7 +110,7 @@ enum Command {
         #[arg(short, long)]
         write: PathBuf,
         /// The appliance's socket.
-        #[arg(long, default_value = "/run/causeway.sock")]
+        #[arg(long, default_value = SOCKET)]
         socket: PathBuf,
     },
     /// Show what the running appliance does: causeway show service l2vpn. Words may be abbreviated; docs/console.md has them all.
@@ -175,5 +175,64 @@ fn main() -> ExitCode {
             eprintln!("{reason}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every command, however deep.
+    fn commands(command: &clap::Command) -> Vec<&clap::Command> {
+        std::iter::once(command).chain(command.get_subcommands().flat_map(commands)).collect()
+    }
+
+    #[test]
+    fn every_command_asks_at_the_same_socket() {
+        let cli = Cli::command();
+        let sockets: Vec<_> = commands(&cli)
+            .into_iter()
+            .flat_map(|command| command.get_arguments().map(move |argument| (command.get_name(), argument)))
+            .filter(|(_, argument)| argument.get_long() == Some("socket"))
+            .map(|(name, argument)| (name, argument.get_default_values().to_vec()))
+            .collect();
+        assert!(sockets.len() > 8, "{sockets:?}");
+        for (name, default) in sockets {
+            assert_eq!(default, [SOCKET], "causeway {name}");
+        }
+        let system = config::schema::find(config::schema::ROOT, "system").and_then(|key| key.kind.keys());
+        let key = system.and_then(|keys| config::schema::find(keys, "socket")).expect("a key");
+        assert_eq!(key.default, SOCKET);
+    }
+
+    /// The Markdown files of a directory and those below it.
+    fn pages(directory: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(directory).expect("readable").map(|entry| entry.expect("an entry").path());
+        let (directories, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+        let files = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "md"));
+        files.chain(directories.iter().flat_map(|path| pages(path))).collect()
+    }
+
+    #[test]
+    fn no_page_names_another_socket() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut pages = pages(&root.join("docs"));
+        pages.push(root.join("README.md"));
+        let mut named = 0;
+        for page in pages {
+            let text = fs::read_to_string(&page).expect("readable");
+            for word in text.split(|c: char| c.is_whitespace() || matches!(c, '`' | '"' | ')' | ';' | ',')) {
+                if word.starts_with("/run/") && word.ends_with(".sock") {
+                    assert_eq!(word, SOCKET, "{}", page.display());
+                    named += 1;
+                }
+            }
+        }
+        assert!(named > 3, "found them");
     }
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Write, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use console::render::lines;
 use console::top::Top;
@@ -66,6 +67,8 @@ fn add<W: Write>(archive: &mut tar::Builder<W>, name: &str, octets: &[u8]) -> st
     let mut header = tar::Header::new_gnu();
     header.set_size(octets.len() as u64);
     header.set_mode(0o644);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    header.set_mtime(now.map_or(0, |since| since.as_secs()));
     header.set_cksum();
     archive.append_data(&mut header, format!("causeway/{name}"), octets)
 }

@@ -60,11 +60,11 @@ The console is always there on the appliance's Unix socket, for who may open the
 admin. Over TCP it is there if the configuration says so, with users and passwords.
 
 ```
-causeway console                                    # a terminal on /run/causeway.sock
+causeway console                                    # a terminal on /run/causeway/causeway.sock
 causeway console -c 'show sessions|count'           # one command, for scripts
 causeway console --connect hub:2323 --tls --fingerprint SHA256
 telnet 127.0.0.1 2323                               # any telnet works
-nc -U /run/causeway.sock                            # type `console`, then whole lines
+nc -U /run/causeway/causeway.sock                   # type `console`, then whole lines
 ```
 
 `?` shows at every point what may follow, the tab key completes words and names, and words may be abbreviated as long as they mean one thing. Arrows,
