@@ -144,9 +144,8 @@ def test_a_reload_that_the_system_refuses_changes_nothing(lab):
         lab.a.config.write_text(before)
 
 
-def test_a_full_disk_loses_nothing_and_says_so(lab):
-    one = Console(lab.a)
-    before, was, count = lab.a.config.read_text(), segments(lab), len(one.versions())
+def fill(lab):
+    """Fills the disk of the server's configuration; returns the file to remove."""
     filler = lab.a.config.with_name("filler")
     with filler.open("wb", buffering=0) as file:
         try:
@@ -154,6 +153,13 @@ def test_a_full_disk_loses_nothing_and_says_so(lab):
                 file.write(b"x" * 4096)
         except OSError:
             pass
+    return filler
+
+
+def test_a_full_disk_loses_nothing_and_says_so(lab):
+    one = Console(lab.a)
+    before, was, count = lab.a.config.read_text(), segments(lab), len(one.versions())
+    filler = fill(lab)
     try:
         one.do("set segment guests mtu 1300")
         told = one.fails("commit")
@@ -252,6 +258,64 @@ def test_a_commit_that_nobody_confirms_goes_back_across_a_restart(lab):
     lab.a.config.write_text("mode = ")
     lab.start()
     assert segments(lab)["guests"] == 1500 and lab.a.config.read_text() == before
+
+
+def waits(lab):
+    """The commit that waits for being confirmed, as the disk knows it."""
+    note = lab.a.config.with_name(".a.toml.unconfirmed")
+    return json.loads(note.read_text()) if note.exists() else None
+
+
+def test_only_commit_and_confirm_confirm(lab):
+    """What waits goes on to wait when other commits fail, or wait themselves, and when somebody reloads."""
+    one = Console(lab.a)
+    before = lab.a.config.read_text()
+    one.do("set segment guests mtu 1210")
+    one.do("commit confirmed 10")
+    first = waits(lab)
+    assert first["before"] == before
+    # One that fails, with and without a time of its own.
+    for commit in ("commit", "commit confirmed 20"):
+        one.do("set port trunk0 device kernel:nothing")
+        assert "cannot change while the appliance runs" in one.fails(commit)
+        one.do("discard")
+        assert waits(lab) == first and one.ask("configure versions")["unconfirmed_until"], commit
+    # A second one has more time, and goes back just as far.
+    one.do("set segment guests mtu 1220")
+    one.do("commit confirmed 20")
+    assert waits(lab)["before"] == before and waits(lab)["until"] > first["until"]
+    # A reload says that something waits.
+    lab.a.config.write_text(lab.a.config.read_text().replace("mtu = 1220", "mtu = 1230"))
+    assert "not confirmed yet" in one.ask("reload")["done"]
+    assert segments(lab)["guests"] == 1230 and waits(lab)["before"] == before
+    lab.a.kill()
+    shorten(lab, seconds=8)
+    lab.start()
+    assert segments(lab)["guests"] == 1230
+    until(lambda: segments(lab)["guests"] == 1500, told=lab.a.log)
+    until(lambda: lab.a.config.read_text() == before and not waits(lab), told=lab.a.log)
+
+
+def test_a_way_back_that_fails_is_tried_again(lab):
+    """A full disk, and a start on one: what was before is in force at once, and in the file when there is room."""
+    one = Console(lab.a)
+    before = lab.a.config.read_text()
+    for seconds in (8, -1):
+        one.do("set segment guests mtu 1240")
+        one.do("commit confirmed 1")
+        lab.a.kill()
+        shorten(lab, seconds)
+        filler = fill(lab)
+        try:
+            lab.start()
+            until(lambda: segments(lab)["guests"] == 1500, told=lab.a.log)
+            until(lambda: "No space left" in lab.a.log(), told=lab.a.log)
+            assert "mtu = 1240" in lab.a.config.read_text() and waits(lab)
+            assert "too late" in one.ask("configure confirm")["error"]
+        finally:
+            filler.unlink()
+        until(lambda: lab.a.config.read_text() == before and not waits(lab), told=lab.a.log)
+        assert segments(lab)["guests"] == 1500
 
 
 def test_commits_under_traffic_lose_nothing(lab):

@@ -106,11 +106,17 @@ fn load_confirmed(path: &Path) -> Result<Config, Failure> {
         Ok(_) => "nobody confirmed it in time".into(),
         Err(errors) => format!("it is not good:\n{errors}"),
     };
-    waits.go_back(path).map_err(|error| {
-        Failure(format!("cannot put back the configuration in {}: {error}", path.display()))
-    })?;
-    eprintln!("the configuration of {} went back to the one before: {reason}", waits.who);
-    Ok(Config::load(path)?)
+    let before = Config::parse(path, &waits.before)?;
+    match waits.go_back(path) {
+        Ok(()) => eprintln!("the configuration of {} went back to the one before: {reason}", waits.who),
+        // The note stays: the appliance tries again.
+        Err(error) => eprintln!(
+            "the one before the configuration of {} is in force, but cannot be written to {} yet: {error}; {reason}",
+            waits.who,
+            path.display()
+        ),
+    }
+    Ok(before)
 }
 
 /// What this configuration needs beside the usual.

@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 /// and a group that may write there may read it. So what `causeway join` writes to `/etc/causeway` can be read by the service.
 ///
 /// # Errors
-/// The system refuses a step, a full disk for one; then the old file is as it was.
+/// The system refuses a step, a full disk for one; then the old file is as it was, or the new one is there and may not outlast a power
+/// cut.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    PreparedFile::new(path, content, mode)?.commit()
+    let prepared = PreparedFile::new(path, content, mode)?;
+    prepared.rename()?;
+    prepared.sync()
 }
 
 /// A new file that is on the disk, beside the one whose place it is to take. Goes away if it does not.
@@ -52,8 +55,15 @@ impl PreparedFile {
     ///
     /// # Errors
     /// The system refuses; then the old file is as it was.
-    pub fn commit(self) -> io::Result<()> {
-        fs::rename(&self.beside, &self.path)?;
+    pub fn rename(&self) -> io::Result<()> {
+        fs::rename(&self.beside, &self.path)
+    }
+
+    /// Sees that the new name outlasts a power cut.
+    ///
+    /// # Errors
+    /// The system refuses. The new file is in its place all the same.
+    pub fn sync(&self) -> io::Result<()> {
         File::open(&self.directory)?.sync_all()
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use config::edit::{Candidate, Hint, complete};
-use config::{Config, PreparedFile};
+use config::{Config, PreparedFile, write_atomic};
 use serde_json::{Value, json};
 use session::Now;
 
@@ -26,6 +26,9 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// Minutes that a commit may wait for being confirmed.
 const CONFIRM_MINUTES: std::ops::RangeInclusive<u64> = 1..=1440;
 
+/// A way back that failed is tried again after so long.
+const BACK_AGAIN: Duration = Duration::from_secs(5);
+
 /// Reads and checks a text as the configuration.
 pub type CheckText = Box<dyn Fn(&str) -> Result<Config, String>>;
 
@@ -36,6 +39,18 @@ pub(crate) struct Configure {
     history: History,
     candidates: BTreeMap<String, (Candidate, Now)>,
     unconfirmed: Option<Unconfirmed>,
+    way_back: WayBack,
+}
+
+/// How far a commit that nobody confirmed has gone back.
+#[derive(Default)]
+struct WayBack {
+    /// What was before is in force, though not in the file yet.
+    in_force: bool,
+    /// When it is tried again.
+    again: Option<Now>,
+    /// What was told of it last: the same is not told every few seconds.
+    told: String,
 }
 
 impl Configure {
@@ -49,7 +64,7 @@ impl Configure {
             );
         }
         let history = History::new(&config.system.state, &file);
-        Self { file, check, history, candidates: BTreeMap::new(), unconfirmed }
+        Self { file, check, history, candidates: BTreeMap::new(), unconfirmed, way_back: WayBack::default() }
     }
 
     /// The configuration's file.
@@ -221,7 +236,11 @@ impl Appliance {
     }
 
     fn confirm(&mut self, who: &str) -> Result<Value, String> {
+        if self.configure.way_back.in_force {
+            return Err("it is too late: what was before is in force again".into());
+        }
         let waits = self.configure.unconfirmed.take().ok_or("there is nothing to confirm")?;
+        self.configure.way_back = WayBack::default();
         Unconfirmed::forget(&self.configure.file);
         tracing::info!("{who} confirmed the configuration of {}", waits.who);
         Ok(done("the configuration is confirmed"))
@@ -246,21 +265,31 @@ impl Appliance {
         let history = self.configure.history.clone();
         history.keep(running, "hand, or before the first commit", unix).map_err(unwritten)?;
         history.keep(text, who, unix).map_err(unwritten)?;
+        let earlier = self.configure.unconfirmed.clone();
         let waits = confirm.map(|minutes| Unconfirmed {
             until: unix + 60 * i64::try_from(minutes).unwrap_or(1),
             who: who.into(),
-            // An older commit that is not confirmed either is confirmed by this one, as far as it is what this one goes back to.
-            before: running.into(),
+            // Nobody has confirmed an earlier one that still waits: there is nothing good in it to go back to.
+            before: earlier.as_ref().map_or_else(|| running.into(), |earlier| earlier.before.clone()),
         });
         let noted = waits.as_ref().map_or(Ok(()), |waits| waits.write(&file));
         let undo = |reason: String| {
             history.take_back(text);
-            Unconfirmed::forget(&file);
+            match &earlier {
+                // The other one's note is as it was.
+                Some(_) if confirm.is_none() => {}
+                Some(earlier) => {
+                    if let Err(error) = earlier.write(&file) {
+                        tracing::warn!("the note of the commit of {} is not as it was: {error}", earlier.who);
+                    }
+                }
+                None => Unconfirmed::forget(&file),
+            }
             reason
         };
         noted.map_err(|error| undo(unwritten(error)))?;
         let told = self.put(config).map_err(|error| undo(format!("nothing has changed: {error}")))?;
-        if let Err(error) = prepared.commit() {
+        if let Err(error) = prepared.rename() {
             let back = (self.configure.check)(running).and_then(|config| self.put(config));
             let back = back.map_or_else(
                 |error| format!("and what was before cannot be put back: {error}"),
@@ -268,10 +297,18 @@ impl Appliance {
             );
             return Err(undo(format!("{back}, the new configuration cannot be written: {error}")));
         }
+        // It is in force and in the file: this is no reason to take it back.
+        let told = match prepared.sync() {
+            Ok(()) => told,
+            Err(error) => format!(
+                "{told}; a power cut may bring the old file back, since its directory cannot be flushed: {error}"
+            ),
+        };
         if waits.is_none() {
             Unconfirmed::forget(&file);
         }
         self.configure.unconfirmed = waits;
+        self.configure.way_back = WayBack::default();
         tracing::info!("{who} changed the configuration");
         Ok(match confirm {
             None => told,
@@ -281,37 +318,67 @@ impl Appliance {
         })
     }
 
-    /// Notes what a reload has put in force.
-    pub(crate) fn keep_reloaded(&mut self) {
+    /// Notes what a reload has put in force. It confirms nothing: whoever reloads may not know of a commit that waits. Returns what to say
+    /// of such a one.
+    pub(crate) fn keep_reloaded(&mut self) -> String {
         let kept = self.configure.running().and_then(|text| {
             self.configure.history.keep(&text, "hand (reload)", unix_now()).map_err(|error| error.to_string())
         });
         if let Err(error) = kept {
             tracing::warn!("this version of the configuration is not kept: {error}");
         }
-        if self.configure.unconfirmed.take().is_some() {
-            Unconfirmed::forget(&self.configure.file);
-            tracing::info!("the reload confirmed the configuration");
-        }
+        self.configure.way_back = WayBack::default();
+        let waits = self.configure.unconfirmed.as_ref().map(|waits| {
+            format!(
+                "; the commit of {} is not confirmed yet: unless it is (configure, confirm), all goes back at {} to what was before it",
+                waits.who,
+                pki::date(waits.until)
+            )
+        });
+        waits.unwrap_or_default()
     }
 
-    /// Takes back a commit that nobody has confirmed in time.
+    /// Takes back a commit that nobody has confirmed in time. What fails is tried again until it is done, or somebody commits.
     pub(crate) fn go_back_when_due(&mut self) {
-        if self.configure.unconfirmed.as_ref().is_none_or(|waits| unix_now() < waits.until) {
+        let now = self.now();
+        let configure = &self.configure;
+        let due = configure.unconfirmed.as_ref().filter(|waits| unix_now() >= waits.until);
+        let Some(waits) = due.filter(|_| configure.way_back.again.is_none_or(|again| now >= again)).cloned()
+        else {
+            return;
+        };
+        if let Err(error) = self.go_back(&waits) {
+            let way = &mut self.configure.way_back;
+            way.again = Some(now + BACK_AGAIN);
+            if std::mem::replace(&mut way.told, error.clone()) != error {
+                let file =
+                    if way.in_force { "; what was before it is in force, but not in the file" } else { "" };
+                tracing::error!(
+                    "nobody confirmed the configuration of {}, and it cannot go back yet: {error}{file}",
+                    waits.who
+                );
+            }
             return;
         }
-        let Some(waits) = self.configure.unconfirmed.take() else { return };
-        let went = self
-            .configure
-            .running()
-            .and_then(|running| self.put_in_force(&waits.before, &running, "nobody's confirming", None));
-        match went {
-            Ok(_) => tracing::warn!("nobody confirmed the configuration of {}: it went back", waits.who),
-            Err(error) => {
-                tracing::error!("nobody confirmed the configuration of {}, but: {error}", waits.who)
-            }
-        }
+        (self.configure.unconfirmed, self.configure.way_back) = (None, WayBack::default());
         Unconfirmed::forget(&self.configure.file);
+        tracing::warn!("nobody confirmed the configuration of {}: it went back", waits.who);
+    }
+
+    /// In force first: a disk that is full must keep nobody locked out.
+    fn go_back(&mut self, waits: &Unconfirmed) -> Result<(), String> {
+        if !self.configure.way_back.in_force {
+            let config = (self.configure.check)(&waits.before)?;
+            self.put(config)?;
+            self.configure.way_back.in_force = true;
+        }
+        let Configure { file, history, .. } = &self.configure;
+        write_atomic(file, waits.before.as_bytes(), 0o600)
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        if let Err(error) = history.keep(&waits.before, "nobody's confirming", unix_now()) {
+            tracing::warn!("this version of the configuration is not kept: {error}");
+        }
+        Ok(())
     }
 }
 

@@ -26,8 +26,7 @@ impl Appliance {
     fn read_anew(&mut self) -> Result<String, String> {
         let config = (self.parts.load)()?;
         let done = self.put(config)?;
-        self.keep_reloaded();
-        Ok(done)
+        Ok(done + &self.keep_reloaded())
     }
 
     /// Puts a configuration that has passed its checks in force. Returns what was done.
