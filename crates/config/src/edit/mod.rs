@@ -4,6 +4,7 @@
 mod complete;
 mod diff;
 mod place;
+mod secrets;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use toml_edit::{DocumentMut, Item, TableLike};
 
 pub use complete::{Hint, complete};
 pub use diff::compare;
+pub use secrets::{mask, masked};
 
 use crate::schema::{self, Key, Kind};
 use crate::{Config, Errors};
@@ -113,11 +115,12 @@ impl Candidate {
     /// The words lead nowhere.
     pub fn show(&self, words: &[&str]) -> Result<String, EditError> {
         if words.is_empty() {
-            return Ok(diff::mask(&self.text()));
+            return Ok(mask(&self.text()));
         }
         let place = locate(words)?;
         if !place.rest.is_empty() {
-            return Err(EditError(format!("{:?} leads nowhere: it stands behind a value", place.rest[0])));
+            let key = place.leaf.map_or("a value", |key| key.name);
+            return Err(EditError(format!("what stands behind {key} leads nowhere")));
         }
         let nothing = || EditError(format!("there is no {}", words.join(" ")));
         let mut document = self.document.clone();
@@ -131,7 +134,7 @@ impl Candidate {
             }
             None => as_text(table),
         };
-        Ok(diff::mask(text.trim_start()))
+        Ok(mask(text.trim_start()))
     }
 
     /// The difference to the running text, in the unified format, without secrets. Empty: there is none.
@@ -163,9 +166,9 @@ impl Candidate {
                 ));
             }
             if text_at(&old, &words) != text_at(&parse(newer)?, &words) {
-                conflicts.push(words.join(" "));
+                conflicts.push(masked(&words).join(" "));
             } else if let Err(error) = merged.apply(*how, &words) {
-                conflicts.push(format!("{}: {error}", words.join(" ")));
+                conflicts.push(format!("{}: {error}", masked(&words).join(" ")));
             }
         }
         if !conflicts.is_empty() {
@@ -230,7 +233,7 @@ fn add(document: &mut DocumentMut, place: &Place<'_>) -> Result<(), EditError> {
 }
 
 fn delete(document: &mut DocumentMut, place: &Place<'_>, words: &[&str]) -> Result<(), EditError> {
-    let nothing = || EditError(format!("there is no {}", words.join(" ")));
+    let nothing = || EditError(format!("there is no {}", masked(words).join(" ")));
     let (key, steps) = match (place.leaf, place.steps.split_last()) {
         (Some(key), _) => (key.name, place.steps.as_slice()),
         (None, Some((last, before))) => (last.name(), before),
@@ -278,7 +281,14 @@ fn assignments<'a>(place: &'a Place<'_>) -> Result<Vec<(&'static Key, &'a [&'a s
         let Some((name, after)) = after.split_first() else { break };
         let next = schema::find(place.keys, name).filter(|key| key.kind.keys().is_none());
         leaf = Some(next.ok_or_else(|| {
-            EditError(format!("{name:?} is too much, or no key here: {}", place::names(place.keys)))
+            let names = place::names(place.keys);
+            EditError(match found.iter().find(|(key, _)| key.secret) {
+                None => format!("{name:?} is too much, or no key here: {names}"),
+                Some((key, _)) => format!(
+                    "what stands behind {} is too much (a value with blanks stands in double quotes), or no key here: {names}",
+                    key.name
+                ),
+            })
         })?);
         rest = after;
     }

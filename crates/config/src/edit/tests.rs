@@ -164,6 +164,84 @@ fn differences_and_parts_are_shown_without_secrets() {
     assert!(changed.show(&["segment", "nobody"]).is_err());
 }
 
+/// Wherever TOML lets a secret stand.
+const SECRETS: &str = r#"
+[client]
+password = """
+hunter2
+hunter3"""
+'password' = 'hunter4'
+# password = "hunter5"
+proxy = { url = "http://p:1", password = "hunter6" } # was: password="hunter7"
+[console]
+user = [{ name = "ann", password_hash = "$hunter8" }, { name = "bob", "password_hash" = "$hunter9" }]
+#[[console.user]]
+#password_hash = '$hunter10'
+[other]
+client.password = "hunter11"
+password_file = "site.password" # the password of the site
+"#;
+
+#[test]
+fn secrets_are_hidden_wherever_they_stand() {
+    let text = SECRETS.replace("'password' = 'hunter4'\n", "");
+    for shown in [
+        mask(&text),
+        mask(&SECRETS.replace("\"\"\"\nhunter2\nhunter3\"\"\"", "'x'").replace("'password'", "'verifier'")),
+    ] {
+        assert!(!shown.contains("hunter"), "{shown}");
+        assert!(
+            shown.contains("proxy = { url = \"http://p:1\", password = \"********\" } # ********\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("password_file = \"site.password\" # the password of the site\n"), "{shown}");
+    }
+    assert_eq!(mask(TEXT), TEXT.replace("SCRAM-SHA-256$secret", "********"), "all else is as it was");
+    assert!(!mask("password = \"hunter2").contains("hunter"), "no TOML");
+    // A difference tells which secrets are different, and nothing of what they are.
+    let diff = compare("a", &text, "b", &text.replace("hunter8", "other").replace("hunter5", "other"));
+    assert!(!diff.contains("hunter") && !diff.contains("other\"") && !diff.contains('\u{e000}'), "{diff}");
+    assert_eq!(diff.matches("\n+").count(), 3, "two lines and the name: {diff}");
+    assert!(diff.contains("\n-# ********\n+# ********\n"), "{diff}");
+}
+
+#[test]
+fn commands_are_told_without_secrets() {
+    for (line, told) in [
+        ("site branch verifier hunter2", "site branch verifier ********"),
+        ("client password hunter2 user ann", "client password ******** user ann"),
+        ("client password correct horse", "client password ******** ********"),
+        ("client pasword hunter2 user ann", "client pasword ******** ******** ********"),
+        ("segment servers mtu 9000 vlan 5", "segment servers mtu 9000 vlan ********"),
+        ("site branch segments servers voice", "site branch segments servers voice"),
+        ("segment", "segment"),
+        ("site branch", "site branch"),
+        ("frobnicate hunter2", "frobnicate ********"),
+    ] {
+        assert_eq!(masked(&words(line)).join(" "), told, "{line}");
+    }
+}
+
+#[test]
+fn faults_do_not_tell_secrets() {
+    let verifier = "set site branch verifier hunter2";
+    let mut mine = edited(&[verifier]);
+    let theirs = edited(&["set site branch verifier hunter3"]).text();
+    let told = [
+        mine.merge(&theirs).expect_err("both changed it"),
+        candidate().set(&words("site branch verifier correct hunter2")).expect_err("too much"),
+        candidate().delete(&words("site branch verifier hunter2")).expect_err("it is another"),
+        candidate().delete(&words("client password hunter2")).expect_err("there is none"),
+        candidate().show(&words("site branch verifier hunter2")).expect_err("too much"),
+    ];
+    for told in told.map(|told| told.to_string()) {
+        assert!(
+            !told.contains("hunter") && (told.contains("verifier") || told.contains("password")),
+            "{told}"
+        );
+    }
+}
+
 #[test]
 fn changes_of_others_are_merged_or_told() {
     let mut mine = edited(&["set segment servers mtu 9000"]);

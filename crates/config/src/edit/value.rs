@@ -70,7 +70,8 @@ pub(super) fn texts(item: Option<&Item>) -> Vec<String> {
 pub(super) fn take_out(table: &mut dyn TableLike, key: &Key, words: &[&str]) -> Result<(), EditError> {
     let all = texts(table.get(key.name));
     if let Some(missing) = words.iter().find(|word| !all.iter().any(|value| value == *word)) {
-        return Err(EditError(format!("{missing:?} is not in {}", key.name)));
+        let missing = if key.secret { "this".into() } else { format!("{missing:?}") };
+        return Err(EditError(format!("{missing} is not in {}", key.name)));
     }
     if !key.kind.is_list() {
         table.remove(key.name);
