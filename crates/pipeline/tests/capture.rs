@@ -56,6 +56,19 @@ fn a_session_is_seen_inside_outside_and_opened_at_both_ends() {
 }
 
 #[test]
+fn what_comes_out_of_any_session_is_one_point() {
+    let (mut a, mut b) = one_vlan();
+    let (at_a, at_b) = (tap(&mut a, &[Point::Sessions]), tap(&mut b, &[Point::Sessions]));
+    let sent = frame(host(2), host(1), 100, 1);
+    let wan = a.receive(TRUNK, &[tagged(&sent, 10)]);
+    b.receive(UPLINK, &wan.on(UPLINK));
+    assert!(all(&at_a[0]).is_empty(), "what goes into one was seen where it came in");
+    let seen = all(&at_b[0]);
+    assert_eq!((seen.len(), &seen[0].octets), (1, &sent));
+    assert_eq!(seen[0].place, pipeline::capture::Place { segment: Some(SEGMENT), ..seen[0].place });
+}
+
+#[test]
 fn a_segment_shows_each_frame_once_where_it_enters() {
     let (mut a, mut b) = one_vlan();
     let at_b = tap(&mut b, &[Point::Segment(SEGMENT)]);

@@ -22,6 +22,9 @@ const MAX_ENDS: usize = 8;
 /// A live frame is waited for so long.
 const LIVE_TIME: Duration = Duration::from_secs(60);
 
+/// Most who wait for a live frame at one time: the workers show each of them every frame.
+const MAX_LIVE: usize = 2;
+
 /// Waits for the other ends.
 struct Explaining {
     reply: Option<Reply>,
@@ -33,7 +36,7 @@ struct Explaining {
 /// Waits for a live frame.
 struct Live {
     reply: Option<Reply>,
-    tapped: Vec<Tapped>,
+    tapped: [Tapped; 2],
     until: Now,
 }
 
@@ -42,6 +45,10 @@ pub(super) fn start(appliance: &mut Appliance, words: &[&str], reply: Reply) {
     let found = appliance.has_room_for_a_job().and_then(|()| match words {
         ["live", filter @ ..] => {
             let filter = Filter::of_words(filter.iter().copied()).map_err(|error| error.to_string())?;
+            let live = appliance.insight.taps.iter().filter(|tap| tap.point == Point::Trunks).count();
+            if live >= MAX_LIVE {
+                return Err(format!("{live} wait for a live frame already: try again in a minute"));
+            }
             Ok((None, Some(filter)))
         }
         _ => Ok((Some(appliance.with_shown(|shown| explain::parse(words, shown))?), None)),
@@ -102,22 +109,17 @@ impl Job for Explaining {
 
 /// Waits for the next frame on a trunk port, or out of a session, that the filter takes.
 fn live(appliance: &mut Appliance, filter: &Filter, reply: Reply) {
-    let sessions = appliance.layout.session_indices().into_iter().map(Point::Inside);
-    let points = std::iter::once(Point::Trunks).chain(sessions);
-    let taps: (Vec<Arc<Tap>>, Vec<Tapped>) =
-        points.map(|point| Tap::new(point, filter.clone(), MAX_SNAP, 4)).unzip();
-    appliance.insight.taps.extend(taps.0);
+    let [(trunks, on_trunks), (sessions, in_sessions)] =
+        [Point::Trunks, Point::Sessions].map(|point| Tap::new(point, filter.clone(), MAX_SNAP, 4));
+    appliance.insight.taps.extend([trunks, sessions]);
     appliance.dirty = true;
     let until = appliance.now() + LIVE_TIME;
-    appliance.start_job(Live { reply: Some(reply), tapped: taps.1, until });
+    appliance.start_job(Live { reply: Some(reply), tapped: [on_trunks, in_sessions], until });
 }
 
 impl Job for Live {
     fn work(&mut self, appliance: &mut Appliance, now: Now) -> bool {
-        let taken = self.tapped.iter().find_map(|tapped| {
-            // What is sent into a session was seen where it came in.
-            std::iter::from_fn(|| tapped.take()).find(|packet| !packet.place.outbound)
-        });
+        let taken = self.tapped.iter().find_map(Tapped::take);
         let gone = self.reply.as_ref().is_none_or(Reply::is_gone);
         if taken.is_none() && now < self.until && !gone {
             return false;

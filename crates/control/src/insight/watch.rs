@@ -25,7 +25,9 @@ impl Watch {
     /// Whether a segment's frames are captured. A session's are those of any segment.
     pub(crate) fn captures(&self, segment: SegmentIndex) -> bool {
         let mut points = self.taps.iter().flat_map(Taps::in_segments);
-        points.any(|point| matches!(point, Point::Inside(_)) || point == Point::Segment(segment))
+        points.any(|point| {
+            matches!(point, Point::Inside(_) | Point::Sessions) || point == Point::Segment(segment)
+        })
     }
 
     /// The address that answers to us come to in a segment.

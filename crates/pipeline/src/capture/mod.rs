@@ -36,6 +36,8 @@ pub enum Point {
     Segment(SegmentIndex),
     /// A session's frames.
     Inside(SessionIndex),
+    /// Frames that come out of any session.
+    Sessions,
     /// A session's records, as datagrams.
     Outside(SessionIndex),
     /// A session's records, opened: header and blocks.
@@ -193,7 +195,7 @@ impl Taps {
         self.0
             .iter()
             .map(|tap| tap.point)
-            .filter(|point| matches!(point, Point::Segment(_) | Point::Inside(_)))
+            .filter(|point| matches!(point, Point::Segment(_) | Point::Inside(_) | Point::Sessions))
     }
 
     /// A burst on a port.
@@ -216,9 +218,11 @@ impl Taps {
     /// A frame entered a segment.
     pub(crate) fn entered(&self, at: Duration, segment: SegmentIndex, from: Endpoint, frame: [&[u8]; 2]) {
         let place = Place::at(Some(segment), from, false);
-        self.offer(at, place, frame, |point| {
-            point == Point::Segment(segment)
-                || matches!((point, from), (Point::Inside(wanted), Endpoint::Session(from)) if wanted == from)
+        self.offer(at, place, frame, |point| match (point, from) {
+            (Point::Segment(wanted), _) => wanted == segment,
+            (Point::Inside(wanted), Endpoint::Session(from)) => wanted == from,
+            (Point::Sessions, Endpoint::Session(_)) => true,
+            _ => false,
         });
     }
 
