@@ -69,6 +69,25 @@ def test_a_segment_is_captured_where_frames_enter_it(lab, tmp_path):
     assert names[1].startswith("underlay VNI 5010 at 10.20.0.2")
 
 
+def test_a_full_disk_leaves_whole_packets_that_nobody_else_reads(lab, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    sh("mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", small)
+    try:
+        path = small / "full.pcapng"
+        process = capturing(lab.a, "port", "trunk0", "-w", path, "--seconds", 60)
+        deadline = time.monotonic() + 50
+        while process.poll() is None and time.monotonic() < deadline:
+            lab["a10"].run("ping", "-q", "-c", 100, "-i", 0.002, "-s", 1400, "10.10.0.2")
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 1 and b"No space left" in said
+        assert path.stat().st_mode & 0o777 == 0o600
+        # Wireshark's tool finds no packet cut short, and ends well.
+        assert len(tshark(path, "-T", "fields", "-e", "frame.number").split()) > 50
+    finally:
+        sh("umount", small)
+
+
 def test_a_session_is_captured_outside_inside_and_opened(lab, tmp_path):
     outside, inside, records = (tmp_path / f"{name}.pcapng" for name in ("outside", "inside", "records"))
     captures = [capturing(lab.a, "session", "branch", "outside", "-w", outside, "--seconds", 4),

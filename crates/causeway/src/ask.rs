@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use console::words;
 use serde_json::Value;
 
 use crate::Failure;
@@ -43,11 +44,42 @@ pub(crate) fn ask(socket: &Path, request: &str) -> Result<Value, Failure> {
     }
 }
 
+/// A request of words as they were given. The word behind one of `naming` is a name, and may have blanks; another that has some is several
+/// words, as a filter in quotes.
+pub(crate) fn request(first: &str, given: &[String], naming: &[&str]) -> String {
+    let mut line = first.to_owned();
+    let mut is_name = false;
+    for word in given {
+        line.push(' ');
+        line += &if is_name { words::quote(word) } else { word.clone() };
+        is_name = !is_name && naming.contains(&word.as_str());
+    }
+    line
+}
+
 /// A value for people.
 pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_their_blanks_and_filters_their_words() {
+        let given = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let capture = given(&["segment", "New York", "icmp and host 10.0.0.1", "or", "port", "80"]);
+        let line = request("capture lines", &capture, &["port", "segment", "session"]);
+        assert_eq!(line, r#"capture lines segment "New York" icmp and host 10.0.0.1 or port 80"#);
+        let explain = given(&["segment", "segment", "from", "a \"b\""]);
+        assert_eq!(
+            request("explain", &explain, &["segment", "from"]),
+            r#"explain segment segment from "a \"b\"""#
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::ask::{Appliance, connect, text};
+use crate::ask::{Appliance, connect, request, text};
 
 /// Longest chunk that an appliance sends.
 const MAX_CHUNK: usize = 1 << 20;
@@ -38,15 +39,14 @@ pub(crate) struct Capture {
 
 impl Capture {
     fn request(&self) -> String {
-        let mut request = vec!["capture".to_owned()];
+        let mut first = "capture".to_owned();
         for (name, value) in [("count", self.count), ("seconds", self.seconds), ("snap", self.snap)] {
-            request.extend(value.map(|value| format!("{name} {value}")));
+            first.extend(value.map(|value| format!(" {name} {value}")));
         }
         if self.write.is_none() {
-            request.push("lines".into());
+            first += " lines";
         }
-        request.extend(self.words.iter().cloned());
-        request.join(" ")
+        request(&first, &self.words, &["port", "segment", "session"])
     }
 }
 
@@ -54,11 +54,21 @@ pub(crate) fn run(capture: &Capture) -> Result<(), Failure> {
     let mut stream = connect(&capture.appliance.socket, &capture.request())?;
     match &capture.write {
         None => lines(stream),
-        Some(path) if path == Path::new("-") => packets(&mut stream, &mut io::stdout().lock(), path),
+        Some(path) if path == Path::new("-") => {
+            packets(&mut stream, &mut io::stdout().lock(), path, |_, _| {})
+        }
         Some(path) => {
             let cannot = |error| Failure(format!("cannot write {}: {error}", path.display()));
-            let mut file = File::create(path).map_err(cannot)?;
-            packets(&mut stream, &mut file, path)
+            // Frames and opened records are for nobody else.
+            let mut file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(cannot)?;
+            // What is no regular file cannot be cut.
+            packets(&mut stream, &mut file, path, |file, whole| drop(file.set_len(whole)))
         }
     }
 }
@@ -85,8 +95,15 @@ fn lines(stream: UnixStream) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes what comes, chunk by chunk: whatever happens, what was written is whole packets.
-fn packets(stream: &mut UnixStream, out: &mut impl Write, path: &Path) -> Result<(), Failure> {
+/// Writes what comes, chunk by chunk. Of a chunk that finds no room, some may be written: `cut` leaves so many octets, which are whole
+/// packets.
+fn packets<W: Write>(
+    stream: &mut UnixStream,
+    out: &mut W,
+    path: &Path,
+    cut: impl Fn(&mut W, u64),
+) -> Result<(), Failure> {
+    let mut whole = 0;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -95,9 +112,9 @@ fn packets(stream: &mut UnixStream, out: &mut impl Write, path: &Path) -> Result
         return Err(Failure(error.into()));
     }
     loop {
-        let mut len = [0; 4];
-        reader.read_exact(&mut len).map_err(|_| Failure("the appliance has ended the capture".into()))?;
-        let len = u32::from_be_bytes(len) as usize;
+        let mut length = [0; 4];
+        reader.read_exact(&mut length).map_err(|_| Failure("the appliance has ended the capture".into()))?;
+        let len = u32::from_be_bytes(length) as usize;
         if len == 0 {
             break;
         }
@@ -108,9 +125,14 @@ fn packets(stream: &mut UnixStream, out: &mut impl Write, path: &Path) -> Result
         reader.read_exact(&mut chunk)?;
         match out.write_all(&chunk).and_then(|()| out.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-            done => done.map_err(|error| {
-                Failure(format!("cannot write {}: {error}; the capture ends here", path.display()))
-            })?,
+            Err(error) => {
+                cut(out, whole);
+                return Err(Failure(format!(
+                    "cannot write {}: {error}; the capture ends here",
+                    path.display()
+                )));
+            }
+            Ok(()) => whole += u64::from(u32::from_be_bytes(length)),
         }
     }
     line.clear();

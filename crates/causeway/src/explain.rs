@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::ask::{Appliance, ask, text};
+use crate::ask::{Appliance, ask, request, text};
 
 /// Which frame.
 #[derive(Args)]
@@ -20,7 +20,8 @@ pub(crate) struct Explain {
 }
 
 pub(crate) fn run(explain: &Explain) -> Result<(), Failure> {
-    let answer = ask(&explain.appliance.socket, &format!("explain {}", explain.words.join(" ")))?;
+    let answer =
+        ask(&explain.appliance.socket, &request("explain", &explain.words, &["segment", "port", "from"]))?;
     if explain.json {
         println!("{answer:#}");
         return Ok(());

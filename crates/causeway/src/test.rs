@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
+use console::words::quote;
 use serde_json::Value;
 
 use crate::Failure;
@@ -73,12 +74,14 @@ impl How {
 
 pub(crate) fn test(test: &Test) -> Result<(), Failure> {
     match test {
-        Test::Segment { name, how } => match how.ask(&format!("test segment {name}"))? {
+        Test::Segment { name, how } => match how.ask(&format!("test segment {}", quote(name)))? {
             Some(answer) => segment(&answer),
             None => Ok(()),
         },
         Test::Path { site, rate, seconds, how } => {
-            if let Some(answer) = how.ask(&format!("test path {site} rate {rate} seconds {seconds}"))? {
+            if let Some(answer) =
+                how.ask(&format!("test path {} rate {rate} seconds {seconds}", quote(site)))?
+            {
                 path(&answer);
             }
             Ok(())
@@ -143,7 +146,9 @@ fn segment(answer: &Value) -> Result<(), Failure> {
 pub(crate) fn ping(ping: &Ping) -> Result<(), Failure> {
     let Ping::Segment { name, address, count, how } = ping;
     let count = count.map_or_else(String::new, |count| format!(" count {count}"));
-    let Some(answer) = how.ask(&format!("ping segment {name} {address}{count}"))? else { return Ok(()) };
+    let Some(answer) = how.ask(&format!("ping segment {} {address}{count}", quote(name)))? else {
+        return Ok(());
+    };
     for probe in answer["probes"].as_array().into_iter().flatten() {
         match probe["ms"].as_f64() {
             Some(ms) => {

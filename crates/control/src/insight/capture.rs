@@ -34,6 +34,9 @@ const BUFFERS: usize = 1024;
 /// Octets of the largest packet: a jumbo frame in a tagged VXLAN datagram, or a record.
 pub(super) const MAX_SNAP: usize = 9728;
 
+/// Who watches lines may be gone: they end by themselves, unless it is said when.
+const LINES_TIME: Duration = Duration::from_secs(600);
+
 /// Packets are written in chunks of so many octets.
 const CHUNK: usize = 64 << 10;
 
@@ -89,6 +92,9 @@ pub(super) fn parse(words: &[&str], shown: &Shown<'_>) -> Result<Wanted, String>
             _ => break,
         }
         rest = &rest[2..];
+    }
+    if lines {
+        time = time.or(Some(LINES_TIME));
     }
     let (point, filter) = point(rest, shown)?;
     let filter = Filter::of_words(filter.iter().copied()).map_err(|error| error.to_string())?;
