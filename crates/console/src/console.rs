@@ -1,5 +1,7 @@
 //! One console: a conversation with one person or script.
 
+mod pages;
+
 use std::collections::VecDeque;
 
 use serde_json::Value;
@@ -27,6 +29,10 @@ const MAX_OUTPUT: usize = 64 << 10;
 /// Wrong passwords after which the connection is closed.
 const MAX_LOGINS: u32 = 3;
 
+/// The largest window that is believed: every key may draw a line of it anew, and the live view all of it.
+const MAX_COLUMNS: u16 = 500;
+const MAX_ROWS: u16 = 200;
+
 /// Lines of a page when the window's size is not known.
 const DEFAULT_ROWS: u16 = 24;
 
@@ -50,6 +56,8 @@ pub struct Console {
     length: Option<u16>,
     ahead: VecDeque<Key>,
     ended: bool,
+    /// What the filters of a stream have had to do since output was taken.
+    work: usize,
     events: VecDeque<Event>,
     output: Vec<u8>,
 }
@@ -96,6 +104,7 @@ impl Console {
             length: None,
             ahead: VecDeque::new(),
             ended: false,
+            work: 0,
             events: VecDeque::new(),
             output: Vec::new(),
             settings,
@@ -128,20 +137,28 @@ impl Console {
                     }
                 }
                 Some(Input::Window(columns, rows)) => {
-                    self.rows = (rows > 0).then_some(rows);
-                    self.columns = if columns > 0 { columns } else { 80 };
+                    self.rows = (rows > 0).then_some(rows.min(MAX_ROWS));
+                    self.columns = if columns > 0 { columns.min(MAX_COLUMNS) } else { 80 };
                     self.editor.set_columns(self.columns);
                 }
                 Some(Input::WindowWanted) => {}
             }
         }
         self.typed_ahead(names);
+        // Answers to options do not wait for the next text, or nothing would bound them.
+        self.flush_editor();
     }
 
     /// Nothing more will be typed: the console ends when it has done what was.
     pub fn end_of_input(&mut self, names: &dyn Names) {
         self.ended = true;
+        if self.is_live() {
+            // Nobody is there to end it.
+            self.events.push_back(Event::Cancel);
+            self.ready();
+        }
         self.typed_ahead(names);
+        self.flush_editor();
     }
 
     /// Whether more input has room. Who reads none as long as it has not, keeps memory bounded.
@@ -149,9 +166,17 @@ impl Console {
         self.ahead.len() < MAX_AHEAD && self.output.len() < MAX_OUTPUT
     }
 
-    /// Whether lines of a stream have room.
+    /// Octets that are kept of what was typed and of what is to be sent, beside the answer that is shown.
+    pub fn held(&self) -> usize {
+        let keys = self.ahead.len() * size_of::<Key>();
+        keys + self.output.len() + self.telnet.waiting() + self.editor.waiting()
+    }
+
+    /// Whether lines of a stream have room, and were no great work since output was taken.
     pub fn wants_lines(&self) -> bool {
-        matches!(self.state, State::Asked(_) | State::Watching(..)) && self.output.len() < MAX_OUTPUT
+        matches!(self.state, State::Asked(_) | State::Watching(..))
+            && self.output.len() < MAX_OUTPUT
+            && self.work < filter::MAX_WORK
     }
 
     /// Whether the live view is open, which wants [`Console::tick`] every second.
@@ -195,6 +220,7 @@ impl Console {
     pub fn line(&mut self, line: &Value) {
         if let State::Asked(shown) = &self.state {
             let text = filter::apply(&shown.filters, line, crate::render::views::progress);
+            self.work = self.work.saturating_add(filter::work(&shown.filters, line.to_string().len()));
             self.print(&text);
         }
     }
@@ -239,6 +265,8 @@ impl Console {
 
     /// What is to be sent. Makes more when this was taken.
     pub fn take_output(&mut self, names: &dyn Names) -> Vec<u8> {
+        self.work = 0;
+        self.typed_ahead(names);
         self.pump(names);
         std::mem::take(&mut self.output)
     }
@@ -280,6 +308,7 @@ impl Console {
                 self.ready();
             }
             State::Showing(..) if key == Key::Control('c') => {
+                self.events.push_back(Event::Cancel);
                 self.ahead.clear();
                 self.print("^C\n");
                 self.ready();
@@ -292,12 +321,24 @@ impl Console {
                     self.ready();
                 }
             }
-            State::Asked(_) | State::Checking | State::Showing(..) => {
-                if self.ahead.len() < 2 * MAX_AHEAD {
-                    self.ahead.push_back(key);
+            State::Asked(_) | State::Checking | State::Showing(..) => self.later(key),
+            State::User | State::Password(_) | State::Ready => {
+                if key == Key::Control('c') {
+                    self.ahead.clear();
+                }
+                // What came before goes first, and all of it only as long as somebody takes what it makes.
+                if self.ahead.is_empty() && self.output.len() < MAX_OUTPUT {
+                    self.edit(key, names);
+                } else {
+                    self.later(key);
                 }
             }
-            State::User | State::Password(_) | State::Ready => self.edit(key, names),
+        }
+    }
+
+    fn later(&mut self, key: Key) {
+        if self.ahead.len() < 2 * MAX_AHEAD {
+            self.ahead.push_back(key);
         }
     }
 
@@ -485,64 +526,11 @@ impl Console {
         }
     }
 
-    fn show(&mut self, text: String) {
-        let room = self.page();
-        self.state = State::Showing(text, 0, room);
-    }
-
-    /// Lines of a page.
-    fn page(&self) -> usize {
-        let rows = self.length.or(self.rows).unwrap_or(DEFAULT_ROWS);
-        match (self.editor.is_raw(), rows) {
-            (false, _) | (_, 0) => usize::MAX,
-            (true, rows) => usize::from(rows.max(3)) - 1,
-        }
-    }
-
-    /// Writes of the answer what fits the page and the output.
-    fn pump(&mut self, names: &dyn Names) {
-        while self.output.len() < MAX_OUTPUT {
-            let State::Showing(text, at, room) = &mut self.state else { break };
-            let Some(line) = text[*at..].split_inclusive('\n').next().map(str::to_owned) else {
-                self.ready();
-                self.typed_ahead(names);
-                continue;
-            };
-            // A line that is wider than the window takes several of its rows.
-            let rows = line.trim_end().width().div_ceil(usize::from(self.columns)).max(1);
-            if *room == 0 {
-                let (text, at) = (std::mem::take(text), *at);
-                self.state = State::More(text, at);
-                self.print("--More--");
-                break;
-            }
-            *room = room.saturating_sub(rows);
-            *at += line.len();
-            self.print(&line);
-        }
-    }
-
-    fn more(&mut self, key: Key) {
-        let State::More(text, at) = &mut self.state else { return };
-        let (text, at) = (std::mem::take(text), *at);
-        let room = match key {
-            Key::Char(' ' | 'f') => self.page(),
-            Key::Enter | Key::Down | Key::Char('j') => 1,
-            Key::Char('q' | 'Q') | Key::Control('c') => {
-                self.print("\r\x1b[K");
-                return self.ready();
-            }
-            _ => {
-                self.state = State::More(text, at);
-                return;
-            }
-        };
-        self.print("\r\x1b[K");
-        self.state = State::Showing(text, at, room);
-    }
-
     fn typed_ahead(&mut self, names: &dyn Names) {
-        while matches!(self.state, State::Ready | State::User | State::Password(_)) {
+        // The rest when somebody has taken what it made so far: some keys make much more than themselves.
+        while self.output.len() < MAX_OUTPUT
+            && matches!(self.state, State::Ready | State::User | State::Password(_))
+        {
             let Some(key) = self.ahead.pop_front() else {
                 if self.ended {
                     // What stands in the last line without its end is a command all the same.

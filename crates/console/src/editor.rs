@@ -113,6 +113,11 @@ impl Editor {
         std::mem::take(&mut self.output)
     }
 
+    /// Octets that [`Editor::take_output`] would return.
+    pub(crate) fn waiting(&self) -> usize {
+        self.output.len()
+    }
+
     /// Shows prompt and line anew, for who has written something else in between.
     pub(crate) fn draw(&mut self) {
         if self.raw {

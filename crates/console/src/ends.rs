@@ -27,7 +27,7 @@ pub enum Event {
     },
     /// Ask the appliance, then call [`crate::Console::answer`], or first [`crate::Console::line`] any number of times.
     Ask(String),
-    /// Nobody waits for the answer any more.
+    /// Nobody waits for the answer any more, nor for what was not sent of one.
     Cancel,
     /// A command that needs no answer was given, or one that is none: its line and what became of it.
     Did(String, String),

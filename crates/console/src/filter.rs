@@ -1,6 +1,6 @@
 //! What stands behind `|`: keeps some of an answer's lines, counts them, or shows the answer as JSON.
 
-use regex_lite::Regex;
+use regex_lite::{Regex, RegexBuilder};
 use serde_json::Value;
 
 /// The filters there are, with their help.
@@ -16,15 +16,67 @@ pub const FILTERS: &[(&str, &str)] = &[
 #[derive(Debug)]
 pub enum Filter {
     /// Lines that match.
-    Include(Regex),
+    Include(Pattern),
     /// Lines that do not match.
-    Exclude(Regex),
+    Exclude(Pattern),
     /// Lines from the first on that matches.
-    Begin(Regex),
+    Begin(Pattern),
     /// How many there are.
     Count,
     /// As JSON.
     Json,
+}
+
+/// Most filters behind each other.
+const MAX_FILTERS: usize = 4;
+
+/// Sizes of a compiled pattern, in octets: the smallest that is enough says how much work the pattern may be, and there is no larger one.
+const SIZES: &[usize] = &[1 << 9, 1 << 10, 2 << 10, 4 << 10, 8 << 10];
+
+/// Octets of text times [`SIZES`] that are looked through in one go. Patterns are matched where the control channel waits for its turn:
+/// this is a fraction of a second of the worst pattern.
+pub(crate) const MAX_WORK: usize = 1 << 30;
+
+/// What is looked for.
+#[derive(Debug)]
+pub enum Pattern {
+    /// Text as it is.
+    Text(String),
+    /// A regular expression, and which of [`SIZES`] it has.
+    Regex(Regex, usize),
+}
+
+impl Pattern {
+    fn new(text: &str) -> Result<Self, String> {
+        if regex_lite::escape(text) == text {
+            return Ok(Self::Text(text.into()));
+        }
+        let build = |size: usize| RegexBuilder::new(text).size_limit(size).build();
+        let fits = SIZES.iter().find_map(|size| Some((build(*size).ok()?, *size)));
+        match fits.ok_or_else(|| build(SIZES[SIZES.len() - 1])) {
+            Ok((regex, size)) => Ok(Self::Regex(regex, size)),
+            Err(Err(error)) if error.to_string().contains("size limit") => {
+                Err("the pattern is too large: look for less".into())
+            }
+            // What is no pattern is looked for as it is.
+            Err(_) => Ok(Self::Text(text.into())),
+        }
+    }
+
+    /// What it is to look through so many octets.
+    fn work(&self, octets: usize) -> usize {
+        match self {
+            Self::Text(_) => octets,
+            Self::Regex(_, size) => octets.saturating_mul(*size),
+        }
+    }
+
+    fn is_match(&self, line: &str) -> bool {
+        match self {
+            Self::Text(text) => line.contains(text),
+            Self::Regex(regex, _) => regex.is_match(line),
+        }
+    }
 }
 
 /// Reads what stands behind the `|`s of a line.
@@ -32,6 +84,9 @@ pub enum Filter {
 /// # Errors
 /// What is wrong with it.
 pub fn parse(parts: &[&str]) -> Result<Vec<Filter>, String> {
+    if parts.len() > MAX_FILTERS {
+        return Err(format!("{} filters are too many: {MAX_FILTERS} may follow each other", parts.len()));
+    }
     parts.iter().enumerate().map(|(at, part)| one(part, at == 0)).collect()
 }
 
@@ -41,10 +96,28 @@ pub fn apply(filters: &[Filter], answer: &Value, view: fn(&Value) -> String) -> 
         [Filter::Json, rest @ ..] => (format!("{answer:#}\n"), rest),
         filters => (view(answer), filters),
     };
-    filters.iter().fold(text, |text, filter| filter.lines(&text))
+    let filtered = filters.iter().try_fold(text, |text, filter| match filter.work(text.len()) {
+        work if work > MAX_WORK => Err(
+            "% the answer is too long to look for this pattern in it: look for plain text, or ask for less of it\n",
+        ),
+        _ => Ok(filter.lines(&text)),
+    });
+    filtered.unwrap_or_else(str::to_owned)
+}
+
+/// What it is to filter so many octets, at most.
+pub(crate) fn work(filters: &[Filter], octets: usize) -> usize {
+    filters.iter().map(|filter| filter.work(octets)).fold(octets, usize::saturating_add)
 }
 
 impl Filter {
+    fn work(&self, octets: usize) -> usize {
+        match self {
+            Self::Include(pattern) | Self::Exclude(pattern) | Self::Begin(pattern) => pattern.work(octets),
+            Self::Count | Self::Json => octets,
+        }
+    }
+
     fn lines(&self, text: &str) -> String {
         let kept: Vec<&str> = match self {
             Self::Include(pattern) => text.lines().filter(|line| pattern.is_match(line)).collect(),
@@ -81,10 +154,7 @@ fn one(part: &str, first: bool) -> Result<Filter, String> {
     if rest.is_empty() {
         return Err(format!("{filter} needs what to look for"));
     }
-    let text = rest.join(" ");
-    // What is no pattern is looked for as it is.
-    let pattern = Regex::new(&text).or_else(|_| Regex::new(&regex_lite::escape(&text)));
-    let pattern = pattern.map_err(|_| format!("{text:?} cannot be looked for"))?;
+    let pattern = Pattern::new(&rest.join(" "))?;
     Ok(match *filter {
         "include" => Filter::Include(pattern),
         "exclude" => Filter::Exclude(pattern),
@@ -119,6 +189,28 @@ mod tests {
         assert_eq!(filtered("include (up").as_deref(), Ok(""), "as it is");
         for bad in ["", "wc", "include", "count x", "count | json"] {
             assert!(filtered(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_pattern_holds_everybody_up() {
+        let large = "include ((.?){1000}){50}q";
+        assert!(filtered(large).expect_err("too large").contains("too large"));
+        assert!(filtered("inc u | inc u | inc u | inc u | inc u").expect_err("five").contains("too many"));
+        let parts = ["include ((.?){10}){3}q", "exclude .?x"];
+        let filters = parse(&parts).expect("small enough");
+        let long = Value::from("y".repeat(4 << 20));
+        let shown = apply(&filters, &long, |text| text.as_str().unwrap_or_default().into());
+        assert!(shown.starts_with("% the answer is too long"), "{}", shown.len());
+        // Plain text is looked for in any answer.
+        let shown = apply(&parse(&["inc yyy"]).expect("text"), &long, |text| {
+            text.as_str().unwrap_or_default().into()
+        });
+        assert_eq!(shown.len(), (4 << 20) + 1);
+        for few in
+            [r#"include "^(one|two) .*(up|down)$""#, r"include 10\.2[0-9]\.", "include (?i)SITE-[a-z]+ .*up"]
+        {
+            assert!(filtered(few).is_ok(), "{few}");
         }
     }
 }

@@ -13,6 +13,7 @@ pub fn reference() -> String {
     for (name, help) in FILTERS {
         let _ = writeln!(out, "| `{name}` | {help} |");
     }
+    out += "\nUp to four. What is looked for is text, or a regular expression of moderate size; in an answer of megabytes only text.\n";
     out += "\n## Commands\n\nWords in `<>` stand for values, those in `[]` may be left out and come in any order. *Admin* commands need that role.\n\n";
     table(&mut out, commands::root());
     out += "\n## The configuration mode\n\n";
@@ -88,7 +89,8 @@ password_hash = \"$argon2id$...\"  # causeway passwd --console
 
 Five wrong passwords make an address (of IPv6: a /64) wait 30 s, then twice as long each time, up to 15 min. No wrong password and no number of connections
 reaches the console on the Unix socket. Passwords are checked on a thread of their own. Every command is written to the log with user, address and result
-(target `audit`), without the values of secrets. A reader that takes nothing for 30 s is let go; a login has 60 s.
+(target `audit`), without the values of secrets; what may change something also when it is asked. A reader that takes nothing for 30 s is let go; a login has 60 s;
+who types nothing for `idle_s` is let go too, out of `top` as well.
 ";
 
 const CONFIGURE: &str = "\

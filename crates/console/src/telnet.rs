@@ -122,6 +122,11 @@ impl Telnet {
         std::mem::take(&mut self.output)
     }
 
+    /// Octets that [`Telnet::take_output`] would return.
+    pub(crate) fn waiting(&self) -> usize {
+        self.output.len()
+    }
+
     /// Takes one octet.
     pub fn receive(&mut self, octet: u8) -> Option<Input> {
         match (self.state, octet) {

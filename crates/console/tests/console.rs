@@ -157,6 +157,30 @@ fn what_is_typed_ahead_waits_and_control_c_ends_waiting() {
 }
 
 #[test]
+fn control_c_ends_a_long_answer_that_nobody_takes() {
+    let mut talk = Talk::new(true, Some(Role::Operator));
+    talk.send(b"terminal length 0\rshow ports\r");
+    talk.asked().expect("asked");
+    talk.console.answer(Ok(&ports(20_000)), &Known);
+    let first = talk.console.take_output(&Known).len();
+    assert!(talk.console.wants_input());
+    talk.console.receive(b"\x03", &Known);
+    assert_eq!(talk.console.poll_event(), Some(Event::Cancel), "what was taken and not sent is of no use");
+    let rest = talk.shown();
+    assert!(first < 100_000 && rest.len() < 100 && rest.contains("^C\n"), "{first}, {rest}");
+}
+
+#[test]
+fn the_live_view_ends_with_its_input() {
+    let mut talk = Talk::new(true, Some(Role::Operator));
+    talk.send(b"top\r");
+    talk.console.end_of_input(&Known);
+    talk.settle();
+    assert_eq!(talk.events.pop(), Some(Event::Close));
+    assert_eq!(talk.events.pop(), Some(Event::Cancel));
+}
+
+#[test]
 fn a_script_ends_when_it_is_done() {
     let mut talk = Talk::new(false, Some(Role::Operator));
     talk.send(b"show ports\nshow segments");
@@ -245,6 +269,54 @@ fn the_live_view_is_drawn_anew_and_left() {
     assert!(!talk.console.is_live() && talk.shown().ends_with("hub> \x1b[K"));
 }
 
+/// Nobody reads, and the host goes on as long as it is told to.
+fn flood(talk: &mut Talk, octets: &[u8]) -> usize {
+    let mut most = 0;
+    for part in octets.chunks(256) {
+        if talk.console.wants_input() {
+            talk.console.receive(part, &Known);
+        }
+        most = most.max(talk.console.held());
+    }
+    most
+}
+
+#[test]
+fn who_has_not_logged_in_fills_no_memory() {
+    // NAWS with 65535 columns, then wide characters.
+    let wide =
+        [&b"\xff\xfa\x1f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0"[..], "\u{1f980}".repeat(2175).as_bytes()]
+            .concat();
+    for octets in [
+        b"\xff\xf6".repeat(1 << 20),
+        b"\xff\xfe\x01\xff\xfd\x01".repeat(1 << 18),
+        [wide, vec![2; 1 << 20]].concat(),
+    ] {
+        let most = flood(&mut Talk::new(true, None), &octets);
+        assert!(most < 200 << 10, "{most} octets");
+    }
+}
+
+#[test]
+fn keys_that_draw_much_wait_until_it_is_taken() {
+    let mut talk = Talk::new(true, None);
+    talk.send(b"\xff\xfa\x1f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0alice\r");
+    // While the password is checked, all of it is typed ahead.
+    talk.send(b"x\r");
+    let ahead = [vec![b'y'; 2000], vec![2; 2000], b"\x15show ports\r".to_vec()].concat();
+    flood(&mut talk, &ahead);
+    talk.console.logged_in(Ok(Role::Operator), &Known);
+    assert!(talk.console.held() < 200 << 10, "{}", talk.console.held());
+    assert_eq!(talk.asked().as_deref(), Some("show ports"), "in the end all of it was done");
+}
+
+#[test]
+fn options_are_answered_at_once() {
+    let mut talk = Talk::new(true, None);
+    talk.send(b"\xff\xf6");
+    assert!(talk.shown().contains("[yes]"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -257,6 +329,11 @@ proptest! {
             Just(b"show ports | count\r".to_vec()),
             Just(b"\xff\xfa\x1f".to_vec()),
             Just(b"?\t\x10\x0e".to_vec()),
+            Just(b"\xff\xf6".repeat(2000)),
+            Just(b"\xff\xfe\x01\xff\xfd\x01".repeat(500)),
+            Just("\u{1f980}".repeat(1000).into_bytes()),
+            Just(b"\xff\xfa\x1f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0".to_vec()),
+            Just(vec![2; 3000]),
             "[ -~]{0,40}\r".prop_map(String::into_bytes),
         ], 0..40),
         telnet in any::<bool>(),
@@ -265,8 +342,10 @@ proptest! {
         for chunk in chunks {
             for part in chunk.chunks(512).filter(|_| true) {
                 if talk.console.wants_input() {
-                    talk.send(part);
+                    talk.console.receive(part, &Known);
+                    prop_assert!(talk.console.held() < 300 << 10, "{}", talk.console.held());
                 }
+                talk.settle();
                 prop_assert!(talk.shown.len() < 4 << 20);
             }
             if talk.asked().is_some() {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::appliance::Appliance;
 use crate::consoles::Known;
-use crate::requests::{Request, Role, masked};
+use crate::requests::{Request, Role};
 
 impl Appliance {
     /// One round of requests and consoles.
@@ -12,10 +12,6 @@ impl Appliance {
         let events = self.connections.take_others();
         let now = self.now();
         let (mut requests, opened) = self.requests.requests(self.connections.registry(), &events, now);
-        for Request { who, line, .. } in requests.iter().filter(|request| !request.is_look()) {
-            let command = console::printable(&masked(line));
-            tracing::info!(target: "audit", user = who.user, from = who.from, command, "request");
-        }
         let names = Known { layout: &self.layout, configure: &self.configure };
         for new in opened {
             self.consoles.open(new, self.connections.registry(), now, &names);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::tls::{PemError, plain_server};
@@ -40,6 +41,11 @@ impl Io {
     pub(crate) fn accepted(stream: TcpStream, tls: Option<&ConsoleTls>) -> io::Result<Self> {
         // Each key is answered by its echo.
         stream.set_nodelay(true)?;
+        // An end that has gone without a word is noticed within two minutes, whatever it waits for.
+        setsockopt(&stream, sockopt::KeepAlive, &true)?;
+        setsockopt(&stream, sockopt::TcpKeepIdle, &60)?;
+        setsockopt(&stream, sockopt::TcpKeepInterval, &10)?;
+        setsockopt(&stream, sockopt::TcpKeepCount, &6)?;
         let Some(tls) = tls else { return Ok(Self::Tcp(stream)) };
         let mut connection = ServerConnection::new(Arc::clone(&tls.0)).map_err(io::Error::other)?;
         connection.set_buffer_limit(Some(TLS_BUFFER));

@@ -175,15 +175,16 @@ impl Consoles {
         }
         let mut requests = Vec::new();
         for (token, session) in &mut self.sessions {
-            match session.read(now, names) {
-                None => {}
-                Some(Asks::Appliance(request)) => requests.push(request),
-                Some(Asks::Login(user, password, from)) => {
-                    let known = self.config.users.iter().find(|known| known.name == user);
-                    let hash = known.map(|user| user.password_hash.clone());
-                    if let Err(reason) = self.logins.check(now, *token, from.ip(), hash, password) {
-                        tracing::info!(target: "audit", user = console::printable(&user), %from, result = reason, "console login refused");
-                        session.refused(reason, now);
+            for asks in session.read(now, names) {
+                match asks {
+                    Asks::Appliance(request) => requests.push(request),
+                    Asks::Login(user, password, from) => {
+                        let known = self.config.users.iter().find(|known| known.name == user);
+                        let hash = known.map(|user| user.password_hash.clone());
+                        if let Err(reason) = self.logins.check(now, *token, from.ip(), hash, password) {
+                            tracing::info!(target: "audit", user = console::printable(&user), %from, result = reason, "console login refused");
+                            session.refused(reason, now);
+                        }
                     }
                 }
             }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::io::Io;
 use super::login::DELAY;
-use crate::requests::{Outbox, Piece, Request, Role, Who};
+use crate::requests::{Asked, Piece, Request, Role, Who};
 
 /// Octets read of one console in one round.
 const READ: usize = 256;
@@ -51,8 +51,10 @@ pub(crate) struct Session {
     user: Option<String>,
     /// A refusal that is told later.
     refusal: Option<(Now, String)>,
-    /// The answer that is waited for, and the command.
-    waits: Option<(Outbox, String)>,
+    /// The command whose answer is waited for.
+    waits: Option<Asked>,
+    /// Those whose answers nobody wants any more. What became of them is for the log all the same.
+    left: Vec<Asked>,
     last: String,
     out: Vec<u8>,
     written: usize,
@@ -86,6 +88,7 @@ impl Session {
             user: None,
             refusal: None,
             waits: None,
+            left: Vec::new(),
             last: String::new(),
             out: Vec::new(),
             written: 0,
@@ -111,9 +114,11 @@ impl Session {
         self.console.receive(octets, names);
     }
 
-    /// Reads what was typed, and returns what is asked.
-    pub(super) fn read(&mut self, now: Now, names: &dyn Names) -> Option<Asks> {
-        if self.readable && !self.gone && self.out.is_empty() && self.console.wants_input() {
+    /// Reads what was typed, and returns what is asked. All of it, so that no answer comes for another command than the one that is
+    /// waited for.
+    pub(super) fn read(&mut self, now: Now, names: &dyn Names) -> Vec<Asks> {
+        // Also while there is output that nobody takes: it may be ^C that is typed.
+        if self.readable && !self.gone && self.console.wants_input() {
             let mut octets = [0; READ];
             match self.io.read(&mut octets) {
                 Ok(0) => {
@@ -133,30 +138,39 @@ impl Session {
         if let Some((_, reason)) = self.refusal.take_if(|(until, _)| now >= *until) {
             self.console.logged_in(Err(reason), names);
         }
+        let mut asks = Vec::new();
         while let Some(said) = self.console.poll_event() {
             match said {
                 Said::Ask(line) => {
-                    let who = self.who.clone()?;
-                    let (outbox, reply) = Outbox::new();
-                    self.last = crate::requests::masked(&line);
-                    self.waits = Some((outbox, line.clone()));
-                    return Some(Asks::Appliance(Request { who, line, reply }));
+                    let Some(who) = self.who.clone() else { continue };
+                    // The live view asks again and again.
+                    let way = (line != "show top").then_some("console");
+                    let (asked, request) = Asked::new(who, line, way);
+                    self.last = asked.command().into();
+                    self.left.extend(self.waits.replace(asked));
+                    asks.push(Asks::Appliance(request));
                 }
                 Said::Login { user, password } => {
-                    let from = self.from?;
+                    let Some(from) = self.from else { continue };
                     self.user = Some(user.clone());
-                    return Some(Asks::Login(user, password, from));
+                    asks.push(Asks::Login(user, password, from));
                 }
                 Said::Cancel => {
-                    if let Some((_, line)) = self.waits.take() {
-                        self.audit(&line, "cancelled");
-                    }
+                    self.waits.iter_mut().for_each(Asked::cancel);
+                    self.left.extend(self.waits.take());
+                    self.drop_output();
                 }
                 Said::Did(line, result) => self.audit(&line, &result),
                 Said::Close => self.closing = Some(self.closing.unwrap_or(now + CLOSING)),
             }
         }
-        None
+        asks
+    }
+
+    /// Drops what was not sent yet behind the line that is being sent.
+    fn drop_output(&mut self) {
+        let rest = self.out[self.written..].iter().position(|octet| *octet == b'\n');
+        self.out.truncate(rest.map_or(self.out.len(), |rest| self.written + rest + 1));
     }
 
     /// The user whose password was being checked, and where from.
@@ -250,11 +264,13 @@ impl Session {
     }
 
     fn take_answer(&mut self, names: &dyn Names) {
-        while let Some((outbox, line)) = &self.waits {
+        // By now it was answered, if that needs no time.
+        self.left.clear();
+        while let Some(asked) = &mut self.waits {
             if !self.console.wants_lines() {
                 return;
             }
-            let (answer, line) = match outbox.take() {
+            let answer = match asked.take() {
                 Some(Piece::Line(value)) => {
                     self.console.line(&value);
                     continue;
@@ -263,12 +279,11 @@ impl Session {
                     self.console.line(&Value::from(format!("{} octets that are no text", octets.len())));
                     continue;
                 }
-                Some(Piece::Answer(answer)) => (answer, line.clone()),
-                None if outbox.has_ended() => (Ok(Value::Null), line.clone()),
+                Some(Piece::Answer(answer)) => answer,
+                None if asked.has_ended() => Ok(Value::Null),
                 None => return,
             };
             self.waits = None;
-            self.audit(&line, answer.as_ref().map_or_else(String::as_str, |_| "done"));
             self.console.answer(answer.as_ref().map_err(String::as_str), names);
         }
     }
@@ -279,21 +294,16 @@ impl Session {
         }
         if self.who.is_none() && now >= self.connected + LOGIN_TIME {
             self.end("nobody has logged in");
-        } else if self.console.is_live() {
-            if now >= self.drawn + LIVE {
-                self.drawn = now;
-                self.console.tick();
-            }
-        } else if self.waits.is_none() && now >= self.typed + idle {
+        } else if (self.waits.is_none() || self.console.is_live()) && now >= self.typed + idle {
             self.end("idle for too long");
+        } else if self.console.is_live() && now >= self.drawn + LIVE {
+            self.drawn = now;
+            self.console.tick();
         }
     }
 
+    /// Notes a command that the console itself has done, or could not read.
     fn audit(&self, line: &str, result: &str) {
-        // The live view asks again and again.
-        if line == "show top" {
-            return;
-        }
         let Some(who) = &self.who else { return };
         let command = console::printable(&crate::requests::masked(line));
         tracing::info!(target: "audit", user = who.user, from = who.from, command, result, "console");

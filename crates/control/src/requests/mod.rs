@@ -3,12 +3,14 @@
 //! Whoever handles a [`Request`] answers at once, keeps its [`Reply`] and answers later, or turns it into a [`Stream`] of lines or
 //! octets. None of it ever waits: a reader that is slow loses what there is no room for, and one that stays so is cut off.
 
+mod asked;
 #[allow(dead_code, reason = "what tests, captures and consoles need of it comes with them")]
 mod reply;
 pub(crate) mod socket;
 
 use std::fmt;
 
+pub(crate) use asked::Asked;
 pub(crate) use console::tree::Role;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use reply::{Outbox, Piece, Reply, Stream};
@@ -64,19 +66,47 @@ const SECRETS: &[&str] = &["password", "verifier", "secret", "hash", "token"];
 /// A line for the log: without the values of secrets.
 pub(crate) fn masked(line: &str) -> String {
     let mut words = console::words::split(line);
-    let looks = matches!(words.first().map(String::as_str), Some("show" | "clear"));
+    let first = words.first().map_or("", String::as_str);
+    match first {
+        "show" | "clear" => {}
+        // Behind the session and what is done to its candidate stands a place.
+        "configure"
+            if matches!(
+                words.get(2).map(String::as_str),
+                Some("set" | "add" | "delete" | "show" | "complete")
+            ) =>
+        {
+            let place: Vec<&str> = words.iter().skip(3).map(String::as_str).collect();
+            let place = config::edit::masked(&place);
+            words.splice(3.., place);
+        }
+        _ if !is_command(first) => words.iter_mut().skip(1).for_each(hide),
+        _ => named(&mut words),
+    }
+    words.join(" ")
+}
+
+/// Whether a console, or its configuration mode, has a command that begins so. What stands behind another word may be anything.
+fn is_command(word: &str) -> bool {
+    let mut all = console::commands::root().children.iter().chain(&console::commands::configure().children);
+    !word.is_empty() && all.any(|command| command.word.starts_with(word))
+}
+
+/// Hides what stands behind the name of a secret.
+fn named(words: &mut [String]) {
     let is_secret = |word: &str| SECRETS.iter().any(|secret| word.to_lowercase().contains(secret));
-    for at in 0..if looks { 0 } else { words.len() } {
+    for at in 0..words.len() {
         match words[at].split_once('=') {
             Some((name, _)) if is_secret(name) => words[at] = format!("{name}=***"),
             Some(_) => {}
-            None if is_secret(&words[at]) => {
-                words.iter_mut().skip(at + 1).for_each(|word| *word = "***".into())
-            }
+            None if is_secret(&words[at]) => words.iter_mut().skip(at + 1).for_each(hide),
             None => {}
         }
     }
-    words.join(" ")
+}
+
+fn hide(word: &mut String) {
+    *word = "***".into();
 }
 
 #[cfg(test)]
@@ -85,10 +115,23 @@ mod tests {
 
     #[test]
     fn secrets_do_not_reach_the_log() {
-        assert_eq!(masked("set client.password \"a b\""), "set client.password ***");
-        assert_eq!(masked("set client.password = x y"), "set client.password *** *** ***");
-        assert_eq!(masked("set password=x"), "set password=***");
-        assert_eq!(masked("set client.port 443"), "set client.port 443");
-        assert_eq!(masked("show log include password"), "show log include password");
+        for (line, logged) in [
+            ("set client.password \"a b\"", "set client.password ***"),
+            ("set client.password = x y", "set client.password *** *** ***"),
+            ("set password=x", "set password=***"),
+            ("set client.port 443", "set client.port 443"),
+            ("show log include password", "show log include password"),
+            (
+                "configure ann set client password \"a b\" user c",
+                "configure ann set client password ******** user c",
+            ),
+            ("configure ann set client pasword hunter2", "configure ann set client pasword ********"),
+            ("configure ann commit confirmed 5", "configure ann commit confirmed 5"),
+            ("configure versions", "configure versions"),
+            ("sett client pasword hunter2", "sett *** *** ***"),
+            ("site enable branch", "site enable branch"),
+        ] {
+            assert_eq!(masked(line), logged);
+        }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use session::Now;
 
 use super::reply::line;
-use super::{Outbox, Piece, Request, Role, Who};
+use super::{Asked, Piece, Request, Role, Who};
 use crate::consoles::NewConsole;
 
 /// Longest request. The file's mode says who may use that much of our memory.
@@ -44,8 +44,8 @@ struct Client {
     stream: UnixStream,
     who: Who,
     input: Vec<u8>,
-    /// Where the answer comes from, once the line is here.
-    outbox: Option<Outbox>,
+    /// What it asks, once the line is here.
+    asked: Option<Asked>,
     /// What of it is being written, and how far that is.
     out: Vec<u8>,
     written: usize,
@@ -55,8 +55,8 @@ struct Client {
     gone: bool,
 }
 
-/// What a line asks.
-enum Asked {
+/// What a line wants.
+enum Wanted {
     Request(Request),
     /// To go on as a console, which may offer the telnet options.
     Console(bool),
@@ -96,10 +96,10 @@ impl RequestSocket {
             // Who only closes the direction towards us still reads.
             client.gone |= event.is_write_closed() || event.is_error();
             client.writable |= event.is_writable();
-            if event.is_readable() && client.outbox.is_none() {
+            if event.is_readable() && client.asked.is_none() {
                 match client.read(now) {
-                    Some(Asked::Request(request)) => requests.push(request),
-                    Some(Asked::Console(telnet)) => {
+                    Some(Wanted::Request(request)) => requests.push(request),
+                    Some(Wanted::Console(telnet)) => {
                         let Some(client) = self.clients.remove(&event.token().0) else { continue };
                         let Client { stream, who, input: typed, .. } = client;
                         consoles.push(NewConsole { stream, who, telnet, typed });
@@ -158,7 +158,7 @@ impl Client {
             // Who may open the file is an admin.
             who: Who { user, from: "local".into(), role: Role::Admin },
             input: Vec::new(),
-            outbox: None,
+            asked: None,
             out: Vec::new(),
             written: 0,
             writable: true,
@@ -167,7 +167,7 @@ impl Client {
         }
     }
 
-    fn read(&mut self, now: Now) -> Option<Asked> {
+    fn read(&mut self, now: Now) -> Option<Wanted> {
         let mut chunk = [0; 4096];
         let ended = loop {
             match self.stream.read(&mut chunk) {
@@ -199,17 +199,19 @@ impl Client {
         let console = line_end.filter(|end| matches!(&input[..*end], b"console" | b"console telnet"));
         if let Some(end) = console {
             self.input = input.split_off(end + 1);
-            return Some(Asked::Console(end > b"console".len()));
+            return Some(Wanted::Console(end > b"console".len()));
         }
-        let (outbox, reply) = Outbox::new();
-        self.outbox = Some(outbox);
+        let ask = |line: String| Asked::new(self.who.clone(), line, Some("request"));
         if line_end.unwrap_or(input.len()) > MAX_REQUEST {
-            reply.answer(Err("the request is too long".into()));
+            let (asked, request) = ask("(too long)".into());
+            self.asked = Some(asked);
+            request.reply.answer(Err("the request is too long".into()));
             return None;
         }
         input.truncate(line_end.unwrap_or(input.len()));
-        let line = String::from_utf8_lossy(&input).trim().to_owned();
-        Some(Asked::Request(Request { who: self.who.clone(), line, reply }))
+        let (asked, request) = ask(String::from_utf8_lossy(&input).trim().to_owned());
+        self.asked = Some(asked);
+        Some(Wanted::Request(request))
     }
 
     fn write(&mut self, now: Now) {
@@ -233,8 +235,8 @@ impl Client {
     fn fill(&mut self, now: Now) -> bool {
         self.out.clear();
         self.written = 0;
-        let Some(outbox) = &self.outbox else { return false };
-        while let Some(piece) = outbox.take() {
+        let Some(asked) = &mut self.asked else { return false };
+        while let Some(piece) = asked.take() {
             match piece {
                 Piece::Answer(answer) => self.out.extend_from_slice(line(&answer).as_bytes()),
                 Piece::Line(value) => self.out.extend_from_slice(line(&Ok(value)).as_bytes()),
@@ -252,9 +254,9 @@ impl Client {
 
     fn is_done(&self, now: Now) -> bool {
         let all_written = self.written == self.out.len();
-        let ended = self.outbox.as_ref().is_some_and(Outbox::has_ended);
+        let ended = self.asked.as_ref().is_some_and(Asked::has_ended);
         // Who waits for an answer that takes its time is not idle; who does not take what there is, is.
-        let waits_for_us = self.outbox.is_some() && all_written;
+        let waits_for_us = self.asked.is_some() && all_written;
         self.gone || (ended && all_written) || (!waits_for_us && now >= self.moved + PATIENCE)
     }
 }
