@@ -201,14 +201,15 @@ fn replace(secret: &Path, password: &str, config: &Path, text: &str) -> Result<(
         Err(error) => return Err(Failure(format!("cannot replace {}: {error}", secret.display()))),
     };
     let prepared = PreparedFile::new(config, text.as_bytes(), 0o600).map_err(unwritten(config))?;
-    let written = write(secret, password).and_then(|()| prepared.commit().map_err(unwritten(config)));
+    let written = write(secret, password).and_then(|()| prepared.rename().map_err(unwritten(config)));
     written.inspect_err(|_| {
         // The password is of no use without the configuration.
         let _ = match &before {
             Some(before) => write(secret, before).is_ok(),
             None => fs::remove_file(secret).is_ok(),
         };
-    })
+    })?;
+    prepared.sync().map_err(unwritten(config))
 }
 
 /// A segment's MTU as it stands in the file: what the server has, unless that is the usual one or the trunk does not carry it.

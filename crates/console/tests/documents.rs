@@ -76,7 +76,7 @@ fn forms(line: &str) -> Vec<Vec<String>> {
         all = all
             .iter()
             .flat_map(|before: &Vec<String>| {
-                ways.iter().map(|way| [before.as_slice(), &[way.clone()]].concat())
+                ways.iter().map(|way| [before.as_slice(), std::slice::from_ref(way)].concat())
             })
             .collect();
     }
