@@ -5,6 +5,10 @@ import pytest
 from lab import Lab
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: loads the whole machine or measures, so that nothing else may run beside it")
+
+
 @pytest.fixture(scope="module")
 def lab():
     with Lab() as running:

@@ -22,6 +22,7 @@ def path_mtus(lab):
     return [appliance.show("service", "l2vpn")["sites"][0]["path_mtu"] for appliance in (lab.a, lab.b)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("family", ("ipv4", "ipv6"))
 def test_the_mtu_is_lowered_and_raised_under_load(family):
     with ImpatientLab(wan=family) as lab:

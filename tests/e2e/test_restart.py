@@ -53,6 +53,7 @@ def restart(lab, appliance):
     return result
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("side", ["server", "client"])
 def test_a_restart_interrupts_for_less_than_a_second(lab, side):
     appliance = lab.a if side == "server" else lab.b
@@ -67,3 +68,4 @@ def test_a_restart_interrupts_for_less_than_a_second(lab, side):
     told = ", ".join(f"{gap * 1000:.0f} ms ({late * 1000:.0f} ms of it late)" for gap, late in tries)
     print(f"{side}: {told} without traffic")
     assert min(gap - late for gap, late in tries) < LIMIT, told
+    assert min(gap for gap, _ in tries) < 2.5 * LIMIT, f"{told}: no machine is that late three times"

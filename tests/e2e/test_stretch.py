@@ -229,6 +229,7 @@ def test_the_server_is_killed_and_comes_back(lab):
     assert works(lab)
 
 
+@pytest.mark.alone
 def test_overload_is_borne(lab):
     """A minute of small datagrams as fast as the host can make them: the session stays up and answers afterwards."""
     before = lab.b.show("service", "l2vpn")["sites"][0]["up_s"]
@@ -282,6 +283,7 @@ def test_ipv6_wan():
     assert kinds and set(kinds) == {"86dd"}, "records over IPv6 and nothing else"
 
 
+@pytest.mark.alone
 def test_two_workers_share_a_session():
     with Lab(workers=2) as lab:
         lab.start()
