@@ -198,9 +198,33 @@ def test_telnet_users_and_roles(lab):
     assert "otto" in consoles and "operator" in consoles
     log = run(ann, "show log limit 50")
     assert "clear counters" in log and "needs the role admin" in log, "every command is in the log"
-    for child in (ann, otto):
-        child.send("exit\r")
-        child.expect(pexpect.EOF)
+    for user, command, result in (("ann", "clear counters", "done"), ("otto", "clear counters", "[^\n]*needs the role admin")):
+        entry = rf"user\W+{user}\W+from\W+127\.0\.0\.1:\d+\W+command\W+{command}\W+result\W+{result}"
+        assert re.search(entry, plain(lab.a.log())), entry
+    # Values of secrets are in no entry, however the command is written; and every command has a result.
+    run(ann, "configure")
+    for line in ("set client password correct hunter2", "set client pasword hunter2", "set site branch verifier hunter2", "discard"):
+        run(ann, line)
+    assert "hunter2" not in lab.a.log() and "set client pasword" in lab.a.log()
+    ann.send("exit\r")
+    ann.expect(PROMPT)
+    ann.send("capture lines port trunk0 arp\r")
+    ann.expect("capture lines")
+    deadline = time.monotonic() + 20
+    while not re.search(r"command\W+capture lines port trunk0 arp\W+result\W+asked", plain(lab.a.log())):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    ann.send("\x03")
+    ann.expect(PROMPT)
+    ann.send("exit\r")
+    ann.expect(pexpect.EOF)
+    while not re.search(r"command\W+capture lines port trunk0 arp\W+result\W+cancelled", plain(lab.a.log())):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    sh(lab.binary, "clear", "counters", "--socket", lab.a.socket)
+    assert re.search(r"user\W+uid 0\W+from\W+local\W+command\W+clear counters\W+result\W+done", plain(lab.a.log()))
+    otto.send("exit\r")
+    otto.expect(pexpect.EOF)
 
 
 def test_sites_are_switched_and_sessions_begin_anew(lab):

@@ -288,9 +288,9 @@ fn who_has_not_logged_in_fills_no_memory() {
         [&b"\xff\xfa\x1f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0"[..], "\u{1f980}".repeat(2175).as_bytes()]
             .concat();
     for octets in [
-        b"\xff\xf6".repeat(1 << 20),
-        b"\xff\xfe\x01\xff\xfd\x01".repeat(1 << 18),
-        [wide, vec![2; 1 << 20]].concat(),
+        b"\xff\xf6".repeat(1 << 16),
+        b"\xff\xfe\x01\xff\xfd\x01".repeat(1 << 15),
+        [wide, vec![2; 1 << 16]].concat(),
     ] {
         let most = flood(&mut Talk::new(true, None), &octets);
         assert!(most < 200 << 10, "{most} octets");
@@ -303,7 +303,7 @@ fn keys_that_draw_much_wait_until_it_is_taken() {
     talk.send(b"\xff\xfa\x1f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0alice\r");
     // While the password is checked, all of it is typed ahead.
     talk.send(b"x\r");
-    let ahead = [vec![b'y'; 2000], vec![2; 2000], b"\x15show ports\r".to_vec()].concat();
+    let ahead = [vec![b'y'; 2000], vec![2; 2000], b"\x05\x15show ports\r".to_vec()].concat();
     flood(&mut talk, &ahead);
     talk.console.logged_in(Ok(Role::Operator), &Known);
     assert!(talk.console.held() < 200 << 10, "{}", talk.console.held());

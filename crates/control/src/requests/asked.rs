@@ -1,6 +1,6 @@
 //! A request on its way, and what the log says of it: when it is asked, if it may change something, and what became of it.
 
-use super::{Outbox, Piece, Request, Who, masked};
+use super::{Outbox, Piece, Request, Who, looks, masked};
 
 /// A request whose answer is waited for. Dropped before the answer was taken, it is in the log by what became of it, if that is known.
 #[derive(Debug)]
@@ -21,11 +21,10 @@ impl Asked {
         let (outbox, reply) = Outbox::new();
         let command = console::printable(&masked(&line));
         let asked = Self { outbox, who: who.clone(), command, way, otherwise: "cut off" };
-        let request = Request { who, line, reply };
-        if !request.is_look() {
+        if !looks(&line) {
             asked.log("asked");
         }
-        (asked, request)
+        (asked, Request { who, line, reply })
     }
 
     /// What is asked, without secrets.

@@ -48,16 +48,15 @@ impl Request {
     pub(crate) fn words(&self) -> Vec<String> {
         console::words::split(&self.line)
     }
+}
 
-    /// Whether it only looks: programs do that all the time, and it is no news for the log.
-    pub(crate) fn is_look(&self) -> bool {
-        let mut words = self.line.split_whitespace();
-        let word = words.next().unwrap_or("");
-        let switches = words.any(|word| matches!(word, "enable" | "disable"));
-        word == "show"
-            || !switches
-                && crate::show::COMMANDS.iter().any(|command| command.split(' ').next() == Some(word))
-    }
+/// Whether a line only looks: programs do that all the time, and it is no news for the log.
+fn looks(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let word = words.next().unwrap_or("");
+    let switches = words.any(|word| matches!(word, "enable" | "disable"));
+    word == "show"
+        || !switches && crate::show::COMMANDS.iter().any(|command| command.split(' ').next() == Some(word))
 }
 
 /// Names of settings whose values are nobody's business.

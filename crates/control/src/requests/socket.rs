@@ -15,7 +15,7 @@ use serde_json::Value;
 use session::Now;
 
 use super::reply::line;
-use super::{Asked, Piece, Request, Role, Who};
+use super::{Asked, Piece, Request, Role, Who, looks};
 use crate::consoles::NewConsole;
 
 /// Longest request. The file's mode says who may use that much of our memory.
@@ -201,7 +201,10 @@ impl Client {
             self.input = input.split_off(end + 1);
             return Some(Wanted::Console(end > b"console".len()));
         }
-        let ask = |line: String| Asked::new(self.who.clone(), line, Some("request"));
+        let ask = |line: String| {
+            let way = (!looks(&line)).then_some("request");
+            Asked::new(self.who.clone(), line, way)
+        };
         if line_end.unwrap_or(input.len()) > MAX_REQUEST {
             let (asked, request) = ask("(too long)".into());
             self.asked = Some(asked);
