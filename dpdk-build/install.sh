@@ -18,7 +18,7 @@ static="dpkg-dev xz-utils meson ninja-build python3-pyelftools libnuma-dev libel
 libipsec-mb-dev pkg-config clang libclang-dev gcc libc6-dev debian-archive-keyring"
 package="dpkg-dev lintian mmdebstrap qemu-user man-db"
 image="mmdebstrap qemu-system-x86 mtools dosfstools syslinux syslinux-common e2fsprogs fdisk iproute2 iputils-ping"
-test="iproute2 iputils-ping iperf3 tcpdump socat jq python3 python3-pytest python3-pytest-xdist python3-scapy \
+test="iproute2 iputils-ping iperf3 tcpdump socat jq python3 python3-pytest python3-pytest-xdist python3-scapy python3-pexpect \
 python3-cryptography python3-cbor2 tshark openssl clang bpftool libbpf-dev nftables conntrack tinyproxy ethtool procps linux-perf"
 
 watch="prometheus chromium fonts-dejavu-core"

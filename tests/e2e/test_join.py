@@ -61,8 +61,11 @@ class Plain(Lab):
         return sh("openssl", "x509", "-noout", "-fingerprint", "-sha256", input=pem).strip().split("=")[1].lower()
 
     def refused(self, text, timeout=20.0):
-        """Waits until the server tells why it refused the client."""
-        self.until(lambda: text in self.a.log(), timeout, lambda: self.a.log()[-2000:])
+        """Waits until the server tells why it refused a connection of the client."""
+        def told():
+            return any("connection from" in line and text in line for line in self.a.log().splitlines())
+
+        self.until(told, timeout, lambda: self.a.log()[-2000:])
 
     @staticmethod
     def until(true, timeout=20.0, told=lambda: ""):
@@ -282,8 +285,7 @@ def test_a_site_may_have_to_show_a_certificate(lab):
     reload(lab, lab.a)
     assert not lab.a.up(), "whose certificate is on the list is out at once"
     assert 'site "branch" is down: the client\'s certificate is revoked' in lab.a.log()
-    revoked = "the client's certificate is revoked"
-    lab.until(lambda: any("connection from" in line and revoked in line for line in lab.a.log().splitlines()))
+    lab.refused("the client's certificate is revoked")
     assert "revoked" not in (lab.b.show("service", "l2vpn")["sites"][0]["last_failure"] or "")
 
 
