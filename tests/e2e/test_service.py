@@ -50,7 +50,7 @@ class Service(Appliance):
 @pytest.fixture(scope="module")
 def lab():
     with Plain() as lab:
-        lab.b = Service(lab, "b")
+        lab.b = lab.appliances[1] = Service(lab, "b")
         lab.a.start()
         lab.until(lambda: lab.a.socket.exists(), told=lab.a.log)
         yield lab

@@ -83,6 +83,8 @@ fn build_configure() -> Node {
         word("add", "Add values to a list").then([words("Table, key and values").asks(done)]),
         word("delete", "Remove a key, a table, or values of a list")
             .then([words("Table and key").asks(done)]),
+        word("no", "The same as delete").then([words("Table and key").asks(done)]),
+        word("do", "A command from outside this mode").then([words("The command").asks(any)]),
         word("show", "Show the candidate").asks(lines).then([words("Only this table").asks(lines)]),
         word("compare", "What the candidate changes; show | compare says the same").asks(lines),
         word("check", "Check the candidate without putting it in force").asks(done),

@@ -33,6 +33,9 @@ const MAX_LOGINS: u32 = 3;
 const MAX_COLUMNS: u16 = 500;
 const MAX_ROWS: u16 = 200;
 
+/// What stands before a command from outside the configuration mode, in it.
+const DO: &str = "do ";
+
 /// Lines of a page when the window's size is not known.
 const DEFAULT_ROWS: u16 = 24;
 
@@ -277,12 +280,13 @@ impl Console {
         format!("{}{mode}{} ", self.settings.name, if self.role == Role::Admin { '#' } else { '>' })
     }
 
-    fn tree(&self) -> &'static Node {
-        if self.configures { commands::configure() } else { commands::root() }
-    }
-
-    fn candidate(&self) -> Option<&str> {
-        self.configures.then_some(self.user.as_str())
+    /// Where a line is looked up: the tree, whose candidate it is about, and the line without the `do ` before it.
+    fn scope<'a>(&self, line: &'a str) -> (&'static Node, Option<&str>, &'a str) {
+        match (self.configures, line.trim_start().strip_prefix(DO)) {
+            (false, _) => (commands::root(), None, line),
+            (true, Some(rest)) => (commands::root(), None, rest),
+            (true, None) => (commands::configure(), Some(&self.user), line),
+        }
     }
 
     fn ask_user(&mut self) {
@@ -364,8 +368,12 @@ impl Console {
             }
             Edited::Complete if matches!(self.state, State::Ready) => {
                 let line = self.editor.before_cursor();
-                match help::complete(self.tree(), self.role, &line, names, self.candidate()) {
-                    Completion::Line(line) => self.editor.replace_before_cursor(&line),
+                let (tree, candidate, rest) = self.scope(&line);
+                match help::complete(tree, self.role, rest, names, candidate) {
+                    Completion::Line(whole) => {
+                        let before = &line[..line.len() - rest.len()];
+                        self.editor.replace_before_cursor(&format!("{before}{whole}"));
+                    }
                     Completion::Several(ways) => self.list("", &ways),
                     Completion::Nothing => {}
                 }
@@ -433,12 +441,13 @@ impl Console {
             parts.splice(0..2, ["compare"]);
         }
         let filters = filter::parse(&parts[1..])?;
-        let words = words::split(parts[0]);
-        let command = parse(self.tree(), &words, self.role).map_err(|wrong| wrong.to_string())?;
+        let (tree, candidate, rest) = self.scope(parts[0]);
+        let words = words::split(rest);
+        let command = parse(tree, &words, self.role).map_err(|wrong| wrong.to_string())?;
         match *command.does {
             Does::Ask(view) => {
+                let words = request(candidate, &command.words);
                 self.state = State::Asked(Shown { view, filters });
-                let words = self.request(&command.words);
                 self.events.push_back(Event::Ask(words));
             }
             Does::Local(local) => {
@@ -447,17 +456,6 @@ impl Console {
             }
         }
         Ok(())
-    }
-
-    /// What the appliance is asked for these words.
-    fn request(&self, words: &[String]) -> String {
-        let line = words::join(words);
-        match words.first().map(String::as_str) {
-            _ if !self.configures => line,
-            // These are not about a candidate.
-            Some("confirm" | "versions") => format!("configure {line}"),
-            _ => format!("configure {} {line}", words::quote(&self.user)),
-        }
     }
 
     fn local(&mut self, local: Local, words: &[String], filters: &[Filter]) {
@@ -498,7 +496,8 @@ impl Console {
     }
 
     fn help(&mut self, line: &str, mark: &str, names: &dyn Names) {
-        match help::help(self.tree(), self.role, line, names, self.candidate()) {
+        let (tree, candidate, rest) = self.scope(line);
+        match help::help(tree, self.role, rest, names, candidate) {
             Ok(ways) if ways.is_empty() => {
                 self.list(mark, &[("% nothing can stand here".into(), String::new())])
             }
@@ -565,4 +564,19 @@ impl Console {
             last = octet;
         }
     }
+}
+
+/// What the appliance is asked for these words, which may be about somebody's candidate.
+fn request(candidate: Option<&str>, words: &[String]) -> String {
+    let (Some(user), Some((first, rest))) = (candidate, words.split_first()) else {
+        return words::join(words);
+    };
+    let rest = words::join(rest);
+    let line = match first.as_str() {
+        "confirm" | "versions" => format!("configure {first} {rest}"),
+        // As other consoles call it.
+        "no" => format!("configure {} delete {rest}", words::quote(user)),
+        _ => format!("configure {} {first} {rest}", words::quote(user)),
+    };
+    line.trim_end().to_owned()
 }

@@ -240,12 +240,24 @@ fn the_configuration_mode_has_its_own_commands() {
         ("commit confirmed 5", "configure ann commit confirmed 5"),
         ("confirm", "configure confirm"),
         ("rollback 1", "configure ann rollback 1"),
+        ("no segment voice", "configure ann delete segment voice"),
+        ("do show ports", "show ports"),
+        ("do sh po | count", "show ports"),
+        ("do", ""),
     ] {
         talk.send(format!("{typed}\r").as_bytes());
         assert_eq!(talk.asked().unwrap_or_default(), asked, "{typed}");
         talk.answer(Ok(&json!({ "text": "x" })));
     }
-    talk.send(b"set ?");
+    talk.shown();
+    talk.send(b"do sh cou\t\r");
+    assert_eq!(talk.asked().as_deref(), Some("show counters"));
+    talk.answer(Ok(&json!({})));
+    talk.shown();
+    talk.send(b"do s?");
+    let help = talk.shown();
+    assert!(help.contains("site") && !help.contains("set "), "{help}");
+    talk.send(b"\x15set ?");
     talk.shown();
     talk.send(b"\x15exit\r");
     assert!(talk.shown().ends_with("hub# \x1b[K"));

@@ -158,7 +158,17 @@ fn alarms(top: &Top) -> Vec<Line> {
             site.failure.as_deref().map(|reason| format!(": {}", printable(reason))).unwrap_or_default();
         Line::new(Style::Alarm, format!("   site {} is {}{why}", printable(name), printable(&site.state)))
     });
-    let told: Vec<Line> = told.collect();
+    // A site that is down is told already.
+    let is_down = |name: &String| {
+        top.sites.get(name).is_some_and(|site| !matches!(site.state.as_str(), "up" | "disabled"))
+    };
+    let others = top.alarms.iter().filter(|alarm| !alarm.site.as_ref().is_some_and(is_down)).map(|alarm| {
+        let (segment, site) = (&alarm.segment, &alarm.site);
+        let of = segment.iter().map(|name| format!("segment {name}: "));
+        let of: String = of.chain(site.iter().map(|name| format!("site {name}: "))).collect();
+        Line::new(Style::Alarm, format!("   {}{}", printable(&of), printable(&alarm.text)))
+    });
+    let told: Vec<Line> = told.chain(others).collect();
     if told.is_empty() {
         return told;
     }

@@ -1,5 +1,5 @@
 //! The live view of `top`: what crosses, site by site and segment by segment, what the workers do, what is dropped and what is wrong.
-//! [`Top`] takes answers of `show` and draws a screen; who asks, and where it is shown, is not its concern.
+//! [`Top`] takes answers to `show top` and draws a screen; who asks, and where it is shown, is not its concern.
 
 mod draw;
 mod series;
@@ -24,6 +24,16 @@ pub struct Top {
     segments: BTreeMap<String, Segment>,
     workers: Vec<Worker>,
     drops: BTreeMap<String, Series>,
+    alarms: Vec<Alarm>,
+}
+
+/// What `show alarms` tells.
+#[derive(Debug)]
+struct Alarm {
+    /// Of all segments with a site, if there is none.
+    segment: Option<String>,
+    site: Option<String>,
+    text: String,
 }
 
 #[derive(Debug, Default)]
@@ -55,11 +65,10 @@ struct Worker {
 }
 
 impl Top {
-    /// What has to be asked for one picture, in the order of [`Top::feed`].
-    pub const ASKS: [&'static str; 3] = ["service l2vpn", "segments", "counters"];
-
-    /// Takes the answers to [`Top::ASKS`], asked at `now`. Rates are those since the answers before.
-    pub fn feed(&mut self, now: Duration, [service, segments, counters]: [&Value; 3]) {
+    /// Takes an answer to `show top`, with its time in `now_s`. Rates are those since the answer before.
+    pub fn take(&mut self, answer: &Value) {
+        let now = Duration::try_from_secs_f64(number(&answer["now_s"])).unwrap_or_default();
+        let (service, segments, counters) = (&answer["service"], &answer["segments"], &answer["counters"]);
         let passed = self.at.map(|at| now.saturating_sub(at).as_secs_f64());
         self.at = Some(now);
         self.mode = service["mode"].as_str().unwrap_or("appliance").into();
@@ -89,12 +98,13 @@ impl Top {
         for (reason, count) in counters["drops"].as_object().into_iter().flatten() {
             self.drops.entry(reason.clone()).or_default().add(number(count), passed);
         }
-    }
-
-    /// Takes an answer to `show top`, which has them all, and its time in `now_s`.
-    pub fn take(&mut self, answer: &Value) {
-        let now = Duration::try_from_secs_f64(number(&answer["now_s"])).unwrap_or_default();
-        self.feed(now, [&answer["service"], &answer["segments"], &answer["counters"]]);
+        let alarms = answer["alarms"].as_array().map_or(&[][..], Vec::as_slice);
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(String::from);
+        let alarm = |shown: &Value| {
+            let (segment, site) = (text(&shown["segment"]), text(&shown["site"]));
+            Some(Alarm { segment, site, text: text(&shown["text"])? })
+        };
+        self.alarms = alarms.iter().take(MAX_ROWS).filter_map(alarm).collect();
     }
 
     /// The picture, for a terminal of `width` columns and `height` lines: as many lines, joined by CR LF, without what stood there before.
@@ -159,7 +169,10 @@ mod tests {
                 "from_lan": { "octets": octets, "bum": second * 5 }, "from_tunnel": { "octets": 0, "bum": 0 } }] });
             let counters = json!({ "drops": { "unknown_vlan": second * 3, "runt": 0 },
                 "by_worker": [{ "frames": second * 1000, "polls": second * 100, "busy_polls": second * 25 }] });
-            top.feed(Duration::from_secs(second), [&service, &segments, &counters]);
+            let alarms = json!([
+                { "segment": "servers", "text": "interface lan0 is \x1b[2Jdown" },
+                { "site": "li\x1b[2Jma", "text": "told by the site's state" }]);
+            top.take(&json!({ "now_s": second, "service": service, "segments": segments, "counters": counters, "alarms": alarms }));
         }
         top
     }
@@ -189,10 +202,12 @@ mod tests {
             "25 %",
             "unknown_vlan 3/s",
             "nobody answers",
+            "segment servers: interface lan0 is",
         ] {
             assert!(frame.contains(text), "{text:?} is missing in\n{frame}");
         }
         assert!(!frame.contains("runt"), "what does not happen is not shown");
+        assert!(!frame.contains("told by"), "a site that is down is told once");
     }
 
     #[test]
@@ -205,7 +220,7 @@ mod tests {
         let mut top = fed();
         let many: Vec<Value> = (0..300).map(|at| site(&format!("site-{at}"), "up", at * 77)).collect();
         let service = json!({ "mode": "server", "uptime_s": 1, "sites": many });
-        top.feed(Duration::from_secs(9), [&service, &Value::Null, &Value::Null]);
+        top.take(&json!({ "now_s": 9, "service": service }));
         for (width, height) in [(0, 0), (1, 1), (10, 3), (40, 8), (80, 24), (300, 100)] {
             let frame = plain(&top.frame(width, height));
             let lines: Vec<&str> = frame.split("\r\n").collect();

@@ -32,7 +32,7 @@ impl Appliance {
                 Ok(counters)
             }
             ["workers"] => Ok(shown.workers(&self.operator.rates)),
-            ["top"] => shown.top(self.service(&shown)?, &self.operator.rates),
+            ["top"] => shown.top(self.service(&shown)?, &self.alarms(), &self.operator.rates),
             ["queues"] => Ok(self.queues()),
             ["consoles"] => Ok(self.consoles.show(self.now())),
             ["version"] => Ok(version(shown.clock, shown.now)),
