@@ -12,10 +12,11 @@ import time
 ETH_VLAN, ETH_IPV4, ETH_IPV6 = 0x8100, 0x0800, 0x86DD
 
 
-def ping_times(host, address, count=5, interval=0.05, size=None, marker=None, dont_fragment=False):
+def ping_times(host, address, count=5, interval=0.2, size=None, marker=None, dont_fragment=False):
     """Round-trip times in ms of the pings that were answered.
 
-    `marker` fills the payload (at most 16 octets); the first 16 octets hold ping's own time stamp.
+    `marker` fills the payload (at most 16 octets); the first 16 octets hold ping's own time stamp. Once one ping was answered,
+    ping waits for the last no longer than `interval`: a short one asks for a machine that has nothing else to do.
     """
     words = ["ping", "-n", "-c", count, "-i", interval, "-W", 1]
     words += ["-s", size] if size is not None else []
