@@ -1,15 +1,17 @@
 //! The control thread's loop: sockets, timers and workers' events go into the session state machines, and what comes
 //! out of them goes to sockets, workers and tables.
 
+mod inputs;
+mod outputs;
+
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bridge::{Endpoint, Fdb, SessionIndex};
+use bridge::Fdb;
 use config::{Config, Mode, Role};
 use counters::{Counters, DropReason};
 use crossbeam::channel::{Receiver, Sender};
@@ -17,12 +19,12 @@ use pipeline::command::{Command, Event};
 use pipeline::notice::Notice;
 use pipeline::tables::Tables;
 use record::LaneId;
-use session::{ConnId, Level, Now, Output, OwnBlock, PeerBlock, SessionView};
+use session::{Now, SessionView};
 
 use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::configure::{CheckText, Configure};
-use crate::connections::{Connections, Happened, SetupError};
+use crate::connections::{Connections, SetupError};
 use crate::consoles::Consoles;
 use crate::datasock::{HeldPort, HoldError};
 use crate::engine;
@@ -48,12 +50,6 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// How often the workers' counters are looked at for signs of life.
 const LIFE_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Most VTEPs that are learned, so that a stranger cannot fill the tables.
-const MAX_REMOTES: usize = 1024;
-
-/// Octets of the largest record of a session's own blocks by another way than the session's.
-const CONTROL_RECORD: u16 = 512;
 
 /// The FDB is aged in so many steps, one a second.
 const AGEING_STEPS: usize = 8;
@@ -334,74 +330,6 @@ impl Appliance {
         Ok(())
     }
 
-    fn connection(&mut self, conn: ConnId, happened: Happened) {
-        let now = self.now();
-        let exporter = self.connections.exporter(conn);
-        match happened {
-            Happened::Accepted(from) => {
-                let Sessions::Server(server) = &mut self.sessions else { return };
-                if !server.accepted(now, conn, from) {
-                    self.connections.refuse(now, conn, from);
-                }
-            }
-            Happened::Connected(server, fingerprint) => {
-                self.sessions.connected(now, conn, server, fingerprint, &exporter);
-            }
-            Happened::Shown(shown) => self.sessions.certificate(conn, shown),
-            Happened::Received(bytes) => self.sessions.received(now, conn, &bytes, &exporter),
-            Happened::Closed(reason) => self.sessions.closed(now, conn, &reason),
-        }
-        self.outputs();
-    }
-
-    fn worker_events(&mut self) {
-        let now = self.now();
-        let events: Vec<Event> = self.parts.events.try_iter().collect();
-        for event in events {
-            match event {
-                Event::RxInstalled { lane, .. } => self.sessions.rx_ready(now, lane),
-                Event::Control { session, path, from, octets, block, at } => {
-                    self.insight_block(at, &block);
-                    let block = PeerBlock { path, from, octets, body: &block };
-                    self.sessions.control_block(now, session, &block);
-                }
-                Event::NewWay { session, path, from } => {
-                    self.hops.challenge(now, from);
-                    self.sessions.new_way(now, session, path, from);
-                }
-                Event::NewVtep { port, address } => self.new_vtep(port.index(), address),
-                // Wiped and freed here, not on the worker.
-                Event::RetiredRx(_)
-                | Event::RetiredTx(_)
-                | Event::RetiredPath(_)
-                | Event::RetiredFrame(_) => {}
-            }
-        }
-    }
-
-    fn new_vtep(&mut self, port: usize, address: IpAddr) {
-        let known = self.remotes.iter().any(|remote| remote.port == port && remote.address == address);
-        if known || self.remotes.len() >= MAX_REMOTES {
-            return;
-        }
-        tracing::info!(port = self.parts.ports[port].name, %address, "learned a VTEP");
-        self.remotes.push(Remote { port, address, learned: true });
-        self.hops.hurry();
-        self.dirty = true;
-    }
-
-    fn look_for_life(&mut self, now: Now) {
-        for index in self.layout.session_indices() {
-            let signs = self.life.look(&self.parts.counters, index);
-            for path in (0..signs.heard.len()).filter(|path| signs.heard[*path]) {
-                self.sessions.record_heard(now, index, path);
-            }
-            if signs.sent {
-                self.sessions.frames_sent(now, index);
-            }
-        }
-    }
-
     fn resolve(&mut self, now: Now) {
         if let Some(uplinks) = self.hops.uplinks() {
             self.sessions.set_uplinks(now, uplinks);
@@ -417,84 +345,6 @@ impl Appliance {
         let fdb = &self.parts.fdb;
         let max_age = self.layout.config().system.mac_age.as_secs() as u32;
         fdb.age(&mut self.ageing_cursor, fdb.buckets().div_ceil(AGEING_STEPS), now.as_secs() as u32, max_age);
-    }
-
-    pub(crate) fn outputs(&mut self) {
-        while let Some(output) = self.sessions.poll_output() {
-            match output {
-                Output::Connect(dial) => {
-                    let interface = dial.port.and_then(|port| self.hops.interface(port)).map(str::to_owned);
-                    let now = self.now();
-                    self.connections.connect(dial, interface, now);
-                }
-                Output::Records(records) => self.receive_records(&records),
-                Output::LoggedIn(conn) => self.connections.logged_in(conn),
-                Output::Send(conn, bytes) => self.connections.send(conn, &bytes),
-                Output::Close(conn) => {
-                    let now = self.now();
-                    self.connections.close(conn, now);
-                }
-                Output::InstallRx { session, path, leads, lane } => {
-                    let owner = self.owner(lane.id());
-                    self.command(owner, Command::InstallRx { session, path, leads, lane });
-                }
-                Output::InstallTx { session, path, worker, lane } => {
-                    self.operator.keyed(session, self.parts.clock.now());
-                    self.command(worker, Command::InstallTx { session, path, lane });
-                }
-                Output::RemoveRx(lane) => self.command(self.owner(lane), Command::RemoveRx(lane)),
-                Output::RemoveTx(session) => {
-                    for worker in 0..self.parts.commands.len() {
-                        self.command(worker, Command::RemoveTx(session));
-                    }
-                }
-                Output::SendBlock(block) => self.send_block(&block),
-                Output::Changed(session) => self.changed(session),
-                Output::Asked(session, question) => self.asked(session, &question),
-                Output::Answered(session, answer) => self.answered(session, answer),
-                Output::Log(Level::Info, text) => tracing::info!("{text}"),
-                Output::Log(Level::Warn, text) => tracing::warn!("{text}"),
-                Output::Stranger(text) => self.connections.not_logged_in(self.now(), &text),
-            }
-        }
-    }
-
-    fn changed(&mut self, session: SessionIndex) {
-        (self.dirty, self.guard.stale) = (true, true);
-        match self.sessions.view(session) {
-            Some(view) => {
-                for way in view.paths.iter().filter_map(|path| path.way) {
-                    self.hops.meet(&way);
-                }
-            }
-            // What was learned behind a session that is gone would be sent into the void.
-            None => {
-                self.parts.fdb.flush(|entry| entry.endpoint == Endpoint::Session(session));
-            }
-        }
-    }
-
-    fn send_block(&mut self, block: &OwnBlock) {
-        let OwnBlock { session, path, record, .. } = *block;
-        let known = self
-            .parts
-            .tables
-            .load()
-            .session(session)
-            .is_some_and(|entry| entry.path(path).is_some_and(|path| path.path.is_some()));
-        if self.dirty && block.to.is_none() && !known {
-            // The session, or the way to its peer, is too new for the workers' tables.
-            self.publish();
-        }
-        let to = match block.to {
-            Some(way) => match self.source(&self.parts.tables.load()).path(&way, CONTROL_RECORD) {
-                Some(path) => Some(Box::new(path)),
-                None => return, // its next hop is being resolved; whoever waits for the block asks again
-            },
-            None => None,
-        };
-        let block = block.body.iter().copied().take(pipeline::command::MAX_CONTROL_BLOCK).collect();
-        self.command(0, Command::SendControl { session, path, to, block, record });
     }
 
     /// The worker that owns a receive lane.
