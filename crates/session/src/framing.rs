@@ -1,5 +1,7 @@
 //! Messages in the byte stream of a TLS connection (protocol 2.2).
 
+use crate::message::Message;
+
 /// Largest message before the peer is authenticated.
 const MAX_BEFORE: usize = 4096;
 
@@ -43,8 +45,14 @@ impl Framer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// The next whole message, or what is wrong with it.
+    pub(crate) fn message(&mut self) -> Option<Result<Message, String>> {
+        let bytes = self.next().transpose()?.map_err(|error| error.to_string());
+        Some(bytes.and_then(|bytes| Message::decode(&bytes).map_err(|error| error.to_string())))
+    }
+
     /// The next whole message, without its length.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
         let waiting = &self.bytes[self.taken..];
         let Some((length, rest)) = waiting.split_first_chunk::<LENGTH>() else {
             return Ok(None);

@@ -109,8 +109,24 @@ pub struct PeerBlock<'a> {
 }
 
 impl Link {
-    /// A session that comes up now.
-    pub(crate) fn new(
+    /// The session in `place` goes over to a new epoch; if there is none, it comes up now.
+    pub(crate) fn open<'a>(
+        place: &'a mut Option<Self>,
+        session: SessionIndex,
+        raise_after: Duration,
+        shape: Shape,
+        tools: &mut Tools<'_>,
+    ) -> &'a mut Self {
+        match place {
+            Some(link) => {
+                link.renew(shape, tools);
+                link
+            }
+            None => place.insert(Self::new(session, raise_after, shape, tools.now)),
+        }
+    }
+
+    fn new(
         session: SessionIndex,
         raise_after: Duration,
         Shape { rx, paths, tcp, dead_peer }: Shape,
@@ -134,7 +150,7 @@ impl Link {
     }
 
     /// A new epoch takes the place of the present one.
-    pub(crate) fn renew(&mut self, Shape { rx, paths, tcp, dead_peer }: Shape, tools: &mut Tools<'_>) {
+    fn renew(&mut self, Shape { rx, paths, tcp, dead_peer }: Shape, tools: &mut Tools<'_>) {
         let old = std::mem::replace(&mut self.rx, rx);
         self.retiring.push((old, tools.now + OVERLAP));
         self.keys_since = tools.now;

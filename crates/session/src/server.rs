@@ -134,12 +134,7 @@ impl Server {
         if let Some(entry) = self.conns.get_mut(&conn) {
             entry.framer.add(bytes);
         }
-        while let Some(entry) = self.conns.get_mut(&conn) {
-            let message = match entry.framer.next() {
-                Ok(Some(bytes)) => Message::decode(&bytes).map_err(|error| error.to_string()),
-                Ok(None) => return,
-                Err(error) => Err(error.to_string()),
-            };
+        while let Some(message) = self.conns.get_mut(&conn).and_then(|entry| entry.framer.message()) {
             let done = message.and_then(|message| self.message(now, conn, message, exporter));
             if let Err(reason) = done {
                 self.refuse(conn, refusal::PROTOCOL, "protocol error");
@@ -380,26 +375,21 @@ impl Server {
         self.send(id, &Message::Opened(rx.clone()));
         self.out.extend(epoch::install_tx(index(at), self.params.workers, tx));
         let name = self.params.sites[at].name.clone();
-        let site = &mut self.sites[at];
-        let raise_after = self.params.raise_after;
-        let shape = Shape { rx, paths, tcp, dead_peer };
-        match &mut site.link {
-            Some(link) => {
-                let Self { params, random, out, .. } = self;
-                let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
-                link.renew(shape, tools);
+        let Self { sites, params, random, out, .. } = self;
+        let site = &mut sites[at];
+        let line = match site.link {
+            Some(_) => {
                 site.renewals += 1;
-                self.out.push_back(Output::Log(Level::Info, format!("site {name:?} has new keys")));
+                format!("site {name:?} has new keys")
             }
             None => {
-                site.link = Some(Link::new(index(at), raise_after, shape, now));
-                let text = format!(
-                    "site {name:?} is up: from {from}, {}, {software}, paths: {paths}",
-                    cipher.name()
-                );
-                self.out.push_back(Output::Log(Level::Info, text));
+                format!("site {name:?} is up: from {from}, {}, {software}, paths: {paths}", cipher.name())
             }
-        }
+        };
+        out.push_back(Output::Log(Level::Info, line));
+        let tools = &mut Tools { now, uplinks: &params.uplinks, random: &mut **random, out };
+        let shape = Shape { rx, paths, tcp, dead_peer };
+        Link::open(&mut site.link, index(at), params.raise_after, shape, tools);
         site.instance = instance;
         site.shown = shown;
         site.cipher = Some(cipher);
