@@ -9,7 +9,7 @@ import pytest
 
 from lab import SITE_A, Lab
 from netns import CommandFailed, sh
-from tools import ping_times, pinging
+from tools import ping_times, pinging, seconds_until_ping
 
 SERVER = """\
 mode = "server"
@@ -204,6 +204,14 @@ def use(appliance, table, **keys):
     appliance.config.write_text(f"{head}[{table}]\n{tail}")
 
 
+def session(appliance):
+    return appliance.show("service", "l2vpn")["sites"][0]
+
+
+def failure(appliance):
+    return session(appliance)["last_failure"] or ""
+
+
 def reload(lab, appliance, ok=True):
     return lab.causeway(appliance, "reload", "--socket", appliance.socket, ok=ok)
 
@@ -286,7 +294,8 @@ def test_a_site_may_have_to_show_a_certificate(lab):
     assert not lab.a.up(), "whose certificate is on the list is out at once"
     assert 'site "branch" is down: the client\'s certificate is revoked' in lab.a.log()
     lab.refused("the client's certificate is revoked")
-    assert "revoked" not in (lab.b.show("service", "l2vpn")["sites"][0]["last_failure"] or "")
+    lab.until(lambda: "ended the session: the site's certificate is not accepted any more" in lab.b.log(), told=lab.b.log)
+    assert "revoked" not in failure(lab.b)
 
 
 def test_a_client_looks_at_the_servers_revocation_list(lab):
@@ -302,9 +311,43 @@ def test_a_client_looks_at_the_servers_revocation_list(lab):
     lab.authority.revoke("two")
     lab.authority.crl("servers.crl")
     reload(lab, lab.b)
-    lab.b.stop()
-    lab.b.start()
-    lab.until(lambda: "the server's certificate is revoked" in lab.b.log(), told=lab.b.log)
+    lab.until(lambda: not lab.b.up(), told=lab.b.log)
+    assert "the session is down: the server's certificate is revoked" in lab.b.log()
+    lab.until(lambda: "192.0.2.1:443: the server's certificate is revoked" in failure(lab.b), told=lab.b.log)
+    assert 'site "branch" is down: the site ended the session: the server\'s certificate is revoked' in lab.a.log()
+    # Another certificate of the server mends it.
+    lab.authority.issue("vpn.lab", "three")
+    use(lab.a, "server", certificate="three.crt", key="three.key")
+    reload(lab, lab.a)
+    lab.wait_up(30)
+
+
+def test_a_client_that_is_to_believe_otherwise_asks_at_once(lab):
+    """Another pin, while the server has another certificate: the session goes over to its keys. A pin of no server of ours ends it."""
+    lab.authority.issue("vpn.lab", "four")
+    pin = sh(lab.binary, "cert", "fingerprint", lab.directory / "four.crt").strip()
+    assert seconds_until_ping(lab["b11"], "10.11.0.1") < 10
+    before = session(lab.b)
+    with pinging(lab["b11"], "10.11.0.1") as result:
+        use(lab.a, "server", certificate="four.crt", key="four.key")
+        reload(lab, lab.a)
+        use(lab.b, "client", ca=None, server_name=None, crl=None, fingerprint=pin)
+        reload(lab, lab.b)
+        lab.until(lambda: session(lab.b)["renewals"] == before["renewals"] + 1, told=lab.b.log)
+        time.sleep(1)
+    assert result["received"] == result["sent"] > 20, result
+    assert session(lab.b)["up_s"] > before["up_s"]
+    # The same once more changes nothing.
+    reload(lab, lab.b)
+    assert lab.b.up() and session(lab.b)["renewals"] == before["renewals"] + 1
+    use(lab.b, "client", fingerprint="00" * 32)
+    reload(lab, lab.b)
+    lab.until(lambda: not lab.b.up(), told=lab.b.log)
+    lab.until(lambda: f"presented was {pin}" in failure(lab.b), told=lab.b.log)
+    assert "the server's certificate has another fingerprint" in session(lab.a)["last_failure"]
+    use(lab.b, "client", fingerprint=None, ca="ca.crt", server_name="vpn.lab", crl="servers.crl")
+    reload(lab, lab.b)
+    lab.wait_up(30)
 
 
 def test_bad_combinations_are_told(lab):

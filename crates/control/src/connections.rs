@@ -212,12 +212,20 @@ impl Connections {
         }
     }
 
-    /// Whom a server's clients have to have their certificates from, and which of these were taken back, in a word that is another
-    /// for others.
-    pub(crate) fn client_trust(&self) -> Option<Fingerprint> {
+    /// What is against the certificate of a client's server now: it was good when the session began.
+    pub(crate) fn verify_server(&self) -> Result<(), String> {
         match &self.side {
-            Side::Server { tls, .. } => tls.client_trust(),
-            Side::Client(_) => None,
+            Side::Server { .. } => Ok(()),
+            Side::Client(dialer) => dialer.verify_again(),
+        }
+    }
+
+    /// Whom the other ends have to have their certificates from and for which name, and which of these were taken back, in words
+    /// that are others for others.
+    pub(crate) fn trust(&self) -> impl PartialEq + use<> {
+        match &self.side {
+            Side::Server { tls, .. } => (tls.client_trust(), None),
+            Side::Client(dialer) => (Some(dialer.tls().trust()), dialer.server_name()),
         }
     }
 
@@ -296,7 +304,8 @@ impl Connections {
     /// The login on a client's connection has succeeded.
     pub(crate) fn logged_in(&mut self, id: ConnId) {
         if let Side::Client(dialer) = &mut self.side {
-            dialer.logged_in(id);
+            let shown = self.conns.get(&id).map(|entry| entry.tls.peer_chain());
+            dialer.logged_in(id, shown.unwrap_or_default());
         }
     }
 
@@ -453,7 +462,12 @@ impl Connections {
         }
     }
 
-    fn tell(&mut self, id: ConnId, events: Vec<TlsEvent>) {
+    fn tell(&mut self, id: ConnId, mut events: Vec<TlsEvent>) {
+        // A client is through with its handshake before the server has looked at its certificate: what that has against it counts.
+        let is_over = events.iter().any(|event| matches!(event, TlsEvent::Closed { .. }));
+        if is_over && events.iter().any(|event| matches!(event, TlsEvent::HandshakeDone { .. })) {
+            events.retain(|event| matches!(event, TlsEvent::Closed { .. }));
+        }
         for event in events {
             let Some(entry) = self.conns.get(&id) else { return };
             let (server, closing) = (entry.server, entry.closing.is_some());

@@ -42,7 +42,7 @@ impl Appliance {
             ));
         }
         let now = self.now();
-        let trust = self.connections.client_trust();
+        let trust = self.connections.trust();
         let sites = self.sessions.prepare(&config).map_err(|error| error.to_string())?;
         // Everything that can fail comes before the first thing that changes.
         let connections = self.connections.prepare(&config.mode).map_err(|error| error.to_string())?;
@@ -55,8 +55,8 @@ impl Appliance {
         self.connections.apply(connections);
         self.consoles.apply(consoles);
         self.sessions.apply(now, &old, &self.layout, sites, &changes);
-        if self.connections.client_trust() != trust {
-            self.sessions.verify_again(now, |chain| self.connections.verify_client(chain));
+        if self.connections.trust() != trust {
+            self.sessions.verify_again(now, &self.connections);
         }
         self.operator.configured();
         self.adopt();

@@ -13,6 +13,7 @@ use session::{
 };
 use wire::way::Way;
 
+use crate::connections::Connections;
 use crate::layout::{Changes, Layout};
 
 /// Name and version, as the peer sees it.
@@ -251,10 +252,11 @@ impl Sessions {
         }
     }
 
-    /// Certificates of clients are believed by other rules from now on.
-    pub(crate) fn verify_again(&mut self, now: Now, verify: impl Fn(&[Vec<u8>]) -> Result<(), String>) {
-        if let Self::Server(server) = self {
-            server.verify_again(now, verify);
+    /// The other ends' certificates are believed by other rules from now on: those of `connections`.
+    pub(crate) fn verify_again(&mut self, now: Now, connections: &Connections) {
+        match self {
+            Self::Client(client, _) => client.believe_anew(now, connections.verify_server().err()),
+            Self::Server(server) => server.verify_again(now, |chain| connections.verify_client(chain)),
         }
     }
 

@@ -4,6 +4,7 @@ mod login;
 mod reconnect;
 mod settings;
 mod tcp;
+mod trust;
 mod uplinks;
 mod words;
 
@@ -15,6 +16,7 @@ use bridge::SessionIndex;
 use record::{Cipher, Engine, LaneId};
 use zeroize::Zeroizing;
 
+use self::trust::Doubt;
 use self::words::refused_text;
 pub(crate) use self::words::{expired, printable};
 use crate::epoch::LaneIds;
@@ -89,6 +91,8 @@ pub struct Client {
     next_uplink: usize,
     /// A connection by another uplink is wanted, since that of the present one is dead.
     moving: bool,
+    /// The session's server has to show that it is still to be believed.
+    doubt: Option<Doubt>,
     failures: u32,
     /// Until when the server may be restarting.
     restarting: Now,
@@ -151,6 +155,7 @@ impl Client {
             redirects: 0,
             next_uplink: 0,
             moving: false,
+            doubt: None,
             failures: 0,
             restarting: Now::ZERO,
             renewals: 0,
@@ -269,6 +274,7 @@ impl Client {
         if let Some(ended) = link.as_mut().and_then(|link| link.handle_timeout(ids, tools)) {
             self.ended(now, ended);
         }
+        self.look_at_doubt(now);
         self.look_at_tcp(now);
         self.leave_dead_uplink(now);
         if self.attempt.is_none() && self.connect_at.is_some_and(|at| now >= at) {
@@ -281,7 +287,8 @@ impl Client {
         let attempt = self.attempt.and_then(|id| self.conns.get(&id)).map(|conn| conn.until);
         let connect = self.connect_at.filter(|_| self.attempt.is_none());
         let link = self.link.as_ref().map(Link::deadline);
-        [attempt, connect, link, self.replaced_until()].into_iter().flatten().min().unwrap_or(Now::MAX)
+        let doubt = self.doubt.as_ref().map(|doubt| doubt.until);
+        [attempt, connect, link, self.replaced_until(), doubt].into_iter().flatten().min().unwrap_or(Now::MAX)
     }
 
     /// Says goodbye and ends.
@@ -414,12 +421,9 @@ impl Client {
         if matches!(conn.stage, Stage::Replaced(_)) {
             return self.close(id);
         }
-        if let Stage::Preparing { lanes, .. } | Stage::Opening { lanes, .. } = &conn.stage {
-            link::remove(lanes, &mut self.ids, &mut self.out);
-        }
         let logged_in = matches!(conn.stage, Stage::Open);
         self.next_uplink = conn.uplink + 1;
-        self.close(id);
+        self.abandon(id);
         if logged_in && self.link.is_some() {
             // The session lives on while records arrive. A new connection renews it.
             self.out.push_back(Output::Log(Level::Warn, format!("lost the control connection: {reason}")));
@@ -428,7 +432,19 @@ impl Client {
         }
         self.out.push_back(Output::Log(Level::Warn, format!("cannot connect to the server: {reason}")));
         self.last_failure = Some((now, reason.into()));
+        if self.doubt.is_some() {
+            return self.disbelieve(now);
+        }
         self.retry(now);
+    }
+
+    /// Closes a connection, and takes back what a login has got so far.
+    fn abandon(&mut self, id: ConnId) {
+        let stage = self.conns.get(&id).map(|conn| &conn.stage);
+        if let Some(Stage::Preparing { lanes, .. } | Stage::Opening { lanes, .. }) = stage {
+            link::remove(lanes, &mut self.ids, &mut self.out);
+        }
+        self.close(id);
     }
 
     /// The session cannot go on.
@@ -449,6 +465,7 @@ impl Client {
     }
 
     fn down(&mut self, now: Now, reason: &str) {
+        self.doubt = None;
         let Some(link) = self.link.take() else { return };
         link.end(&mut self.ids, &mut self.out);
         if let Some(conn) = self.current.take() {

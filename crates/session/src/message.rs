@@ -53,6 +53,8 @@ pub mod farewell {
     pub const DEAD_PEER: u64 = 5;
     /// No renewal has succeeded in time.
     pub const EXPIRED: u64 = 6;
+    /// The other end's certificate is not good any more.
+    pub const CERTIFICATE: u64 = 7;
 }
 
 /// One message.

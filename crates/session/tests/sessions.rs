@@ -421,7 +421,61 @@ fn certificates_are_verified_again_when_the_rules_change() {
         assert!(status[0].last_failure.as_ref().is_some_and(|(_, why)| why.contains("revoked")));
         world.run(Duration::from_millis(100));
         assert!(world.spokes[oslo].client.view().is_none() || !connected, "the client knows at once");
+        let told = world.logged("ended the session: the site's certificate is not accepted any more");
+        assert_eq!(told, connected, "{:#?}", world.log);
     }
+}
+
+/// A client whose server's certificate is not good any more by a new list goes over to the keys of a new handshake if the server
+/// shows a better one there; otherwise its session ends, whether it is refused a better one or nothing comes.
+#[test]
+fn a_server_that_is_not_believed_any_more_has_to_prove_itself_at_once() {
+    let revoked = || Some("the server's certificate is revoked".to_owned());
+    let mut world = World::new(22, &["oslo"]);
+    let oslo = world.spoke("oslo", "secret", LONG);
+    assert!(world.run_until(|world| world.is_up(oslo)));
+    let since = world.spokes[oslo].client.status().up_since;
+    // It has another certificate by now.
+    let now = world.now;
+    world.spokes[oslo].client.believe_anew(now, revoked());
+    assert!(world.run_until(|world| world.spokes[oslo].client.status().renewals == 1), "{:#?}", world.log);
+    assert!(world.now <= now + Duration::from_secs(1));
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.spokes[oslo].client.status().up_since, since, "one session all the time");
+    // What is against it is taken back before the handshake is done.
+    let now = world.now;
+    world.spokes[oslo].client.believe_anew(now, revoked());
+    world.spokes[oslo].client.believe_anew(now, None);
+    world.tcp = false;
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.spokes[oslo].client.status().up_since, since);
+    // TLS refuses what it shows.
+    let now = world.now;
+    world.spokes[oslo].client.believe_anew(now, revoked());
+    world.run(STEP);
+    let status = world.spokes[oslo].client.status();
+    assert_ne!(status.state, State::Up);
+    assert!(status.last_failure.is_some_and(|(_, why)| why.contains("certificate is revoked")));
+    world.run(Duration::from_millis(100));
+    assert!(
+        world.logged("the site ended the session: the server's certificate is revoked"),
+        "{:#?}",
+        world.log
+    );
+    // It does not come to the proof.
+    world.tcp = true;
+    assert!(world.run_until(|world| world.is_up(oslo)), "{:#?}", world.log);
+    world.frozen = true;
+    let now = world.now;
+    world.spokes[oslo].client.believe_anew(now, revoked());
+    assert!(world.run_until(|world| world.spokes[oslo].client.view().is_none()), "{:#?}", world.log);
+    assert!(world.now <= now + Duration::from_secs(5) + STEP);
+    // Without a session there is nothing to end: it tries at once, by the new rules.
+    world.frozen = false;
+    let now = world.now;
+    world.spokes[oslo].client.believe_anew(now, revoked());
+    assert_eq!(world.spokes[oslo].client.deadline(), now);
+    assert!(world.run_until(|world| world.is_up(oslo)), "{:#?}", world.log);
 }
 
 /// The server does not renew the session of a client whose certificate is gone, and a client cannot renew with a server that it

@@ -56,6 +56,8 @@ pub(crate) struct Dialer {
     dials: HashMap<ConnId, Dial>,
     /// Where a login succeeded last.
     preferred: Option<Candidate>,
+    /// The certificate that was shown there, and the others of its chain.
+    shown: Vec<Vec<u8>>,
     /// What failed since then, the oldest first.
     failed: Vec<Candidate>,
     /// Connections whose login is on its way.
@@ -88,6 +90,7 @@ impl Dialer {
             names: Names::default(),
             dials: HashMap::new(),
             preferred: None,
+            shown: Vec::new(),
             failed: Vec::new(),
             logging_in: HashMap::new(),
         }
@@ -96,6 +99,17 @@ impl Dialer {
     /// How servers are known.
     pub(crate) fn tls(&self) -> &ClientTls {
         &self.tls
+    }
+
+    /// The name that their certificates have to be for, if it is not each server's own.
+    pub(crate) fn server_name(&self) -> Option<String> {
+        self.servers.server_name.clone()
+    }
+
+    /// What is against the certificate that was shown at the last login now: it was good then.
+    pub(crate) fn verify_again(&self) -> Result<(), String> {
+        let Some(candidate) = &self.preferred else { return Ok(()) };
+        self.tls.verify_server(&self.shown, name_of(&self.servers, candidate))
     }
 
     /// Takes other settings, for connections from now on.
@@ -148,10 +162,10 @@ impl Dialer {
         }
     }
 
-    /// The login on a connection has succeeded.
-    pub(crate) fn logged_in(&mut self, id: ConnId) {
+    /// The login on a connection has succeeded, whose server showed the certificates `shown`.
+    pub(crate) fn logged_in(&mut self, id: ConnId, shown: Vec<Vec<u8>>) {
         if let Some(candidate) = self.logging_in.remove(&id) {
-            self.preferred = Some(candidate);
+            (self.preferred, self.shown) = (Some(candidate), shown);
             self.failed.clear();
         }
     }
@@ -227,11 +241,7 @@ impl Dialer {
                 let dial = self.dials.remove(&id)?;
                 return Some(Dialed::Failed(dial.reasons.join("; ")));
             };
-            // A redirect to another address than its certificate's is for the operator to name.
-            let first = self.servers.addresses.first().map_or("", |server| &server.host);
-            let of_list = self.servers.addresses.contains(&candidate.server);
-            let own = if of_list { &candidate.server.host } else { first };
-            let name = self.servers.server_name.as_deref().unwrap_or(own).to_owned();
+            let name = name_of(&self.servers, &candidate).to_owned();
             let limit = now + self.servers.connect_timeout;
             let proxy = self.servers.proxy.as_ref().map(|proxy| (proxy, &candidate.server));
             let to = To { at: candidate.at, interface: dial.interface.as_deref(), proxy };
@@ -296,6 +306,14 @@ impl Dialer {
         }
         self.failed.push(candidate);
     }
+}
+
+/// The name that a server's certificate has to be for.
+fn name_of<'a>(servers: &'a Servers, candidate: &'a Candidate) -> &'a str {
+    // A redirect to another address than its certificate's is for the operator to name.
+    let first = servers.addresses.first().map_or("", |server| &server.host);
+    let of_list = servers.addresses.contains(&candidate.server);
+    servers.server_name.as_deref().unwrap_or(if of_list { &candidate.server.host } else { first })
 }
 
 /// Whether a name has to be resolved here: behind a proxy only the proxy's.

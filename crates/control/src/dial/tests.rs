@@ -129,12 +129,12 @@ fn addresses_are_tried_in_order_and_the_one_that_worked_comes_first() {
     let mut world = World::new(vec![refused, silent_at.clone(), good_at.clone()], None, &tls);
     let (id, went) = world.goes_to();
     assert_eq!(went, good_at, "past one that refuses and one that says nothing");
-    world.dialer.logged_in(id);
+    world.dialer.logged_in(id, Vec::new());
     let began = Instant::now();
     let (id, went) = world.goes_to();
     assert_eq!(went, good_at);
     assert!(began.elapsed() < LIMIT, "the others were not tried");
-    world.dialer.logged_in(id);
+    world.dialer.logged_in(id, Vec::new());
     // Now the second one speaks, too; the one that worked stays.
     serve(silent, tls.clone());
     let (id, went) = world.goes_to();

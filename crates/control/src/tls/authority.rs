@@ -65,6 +65,14 @@ impl Authority {
 }
 
 impl Loaded<'_> {
+    /// Another word for other certificates or lists.
+    pub(super) fn trust(&self) -> Fingerprint {
+        let authorities = self.certificates.iter().map(|der| fingerprint(der));
+        let all: Vec<u8> =
+            authorities.chain(self.crls.iter().map(|der| fingerprint(der))).flatten().collect();
+        fingerprint(&all)
+    }
+
     /// Verifies servers.
     pub(super) fn for_servers(&self) -> Result<Arc<ServerVerifier>, PemError> {
         let builder = || {
@@ -97,7 +105,6 @@ impl Loaded<'_> {
         Ok(Arc::new(ClientVerifier {
             checks,
             authorities: self.certificates.clone(),
-            crls: self.crls.clone(),
             provider: Arc::clone(self.provider),
         }))
     }
@@ -150,18 +157,7 @@ impl ServerCertVerifier for ServerVerifier {
 pub(super) struct ClientVerifier {
     checks: Vec<Arc<dyn ClientCertVerifier>>,
     authorities: Vec<CertificateDer<'static>>,
-    crls: Vec<CertificateRevocationListDer<'static>>,
     provider: Arc<CryptoProvider>,
-}
-
-impl ClientVerifier {
-    /// Another word for other certificates or lists.
-    pub(super) fn trust(&self) -> Fingerprint {
-        let authorities = self.authorities.iter().map(|der| fingerprint(der));
-        let all: Vec<u8> =
-            authorities.chain(self.crls.iter().map(|der| fingerprint(der))).flatten().collect();
-        fingerprint(&all)
-    }
 }
 
 impl ClientCertVerifier for ClientVerifier {

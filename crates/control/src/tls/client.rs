@@ -13,7 +13,9 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use subtle::ConstantTimeEq;
 
 use super::own::{self, OwnCertificate};
+use super::reason::{Whose, describe};
 use super::signature::handshake_signatures;
+use super::verify::{parts, server_name_of};
 use super::{ALPN, Authority, Fingerprint, Material, PemError, crypto, fingerprint, fingerprint_text};
 
 /// How a client knows that it talks to its server.
@@ -31,6 +33,8 @@ pub enum Trust {
 pub struct ClientTls {
     pub(super) config: Arc<ClientConfig>,
     material: Material,
+    verifier: Arc<dyn ServerCertVerifier>,
+    trust: Fingerprint,
 }
 
 impl ClientTls {
@@ -41,13 +45,16 @@ impl ClientTls {
     pub fn new(trust: &Trust, own: Option<(&Path, &Path)>) -> Result<Self, PemError> {
         let provider = crypto();
         let mut material = Material::default();
-        let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        let (verifier, trust): (Arc<dyn ServerCertVerifier>, _) = match trust {
             Trust::Authority(authority) => {
-                authority.load(&provider, ("ca", "crl"), &mut material)?.for_servers()?
+                let loaded = authority.load(&provider, ("ca", "crl"), &mut material)?;
+                (loaded.for_servers()?, loaded.trust())
             }
             Trust::Fingerprints(expected) => {
                 material.pinned.clone_from(expected);
-                Arc::new(PinnedVerifier { expected: expected.clone(), provider: Arc::clone(&provider) })
+                let provider = Arc::clone(&provider);
+                let verifier = PinnedVerifier { expected: expected.clone(), provider };
+                (Arc::new(verifier), fingerprint(expected.as_flattened()))
             }
         };
         let own = own
@@ -57,7 +64,7 @@ impl ClientTls {
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has TLS 1.3 suites")
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::clone(&verifier));
         let mut config = match own {
             Some(own) => builder.with_client_cert_resolver(Arc::new(OwnCertificate(Arc::new(own)))),
             None => builder.with_no_client_auth(),
@@ -67,12 +74,29 @@ impl ClientTls {
         config.key_log = Arc::new(rustls::KeyLogFile::new());
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
-        Ok(Self { config: Arc::new(config), material })
+        Ok(Self { config: Arc::new(config), material, verifier, trust })
     }
 
     /// What is in force.
     pub fn material(&self) -> &Material {
         &self.material
+    }
+
+    /// A word for the CAs and revocation lists, or the fingerprints, that servers are verified with.
+    pub(crate) fn trust(&self) -> Fingerprint {
+        self.trust
+    }
+
+    /// Verifies the certificate of a server anew, which was good when it was shown: its own first, then the others of its chain.
+    ///
+    /// # Errors
+    /// What is against it.
+    pub fn verify_server(&self, chain: &[Vec<u8>], server_name: &str) -> Result<(), String> {
+        let Some((own, others)) = parts(chain) else { return Ok(()) };
+        self.verifier
+            .verify_server_cert(&own, &others, &server_name_of(server_name)?, &[], UnixTime::now())
+            .map(drop)
+            .map_err(|error| describe(&error, Whose::Server))
     }
 }
 

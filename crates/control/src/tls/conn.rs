@@ -8,10 +8,10 @@ use mio::net::TcpStream;
 use pki::Facts;
 use rustls::server::{Accepted, Acceptor};
 use rustls::{ClientConnection, Connection, ServerConfig};
-use rustls_pki_types::ServerName;
 use socket2::SockRef;
 
 use super::reason::{Whose, describe};
+use super::verify::server_name_of;
 use super::{ALPN, ClientTls, Fingerprint, ServerTls, fingerprint};
 
 /// Octets of application data that may wait for a peer that does not read. Four messages of the largest size
@@ -90,8 +90,7 @@ impl TlsConn {
     /// # Errors
     /// `server_name` is neither a DNS name nor an IP address.
     pub fn client(stream: TcpStream, tls: &ClientTls, server_name: &str) -> Result<Self, String> {
-        let name = ServerName::try_from(server_name.to_owned())
-            .map_err(|_| format!("{server_name:?} is neither a DNS name nor an IP address"))?;
+        let name = server_name_of(server_name)?;
         let mut connection = ClientConnection::new(Arc::clone(&tls.config), name)
             .map_err(|error| describe(&error, Whose::Server))?;
         connection.set_buffer_limit(Some(WRITE_LIMIT));

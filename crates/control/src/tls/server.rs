@@ -8,10 +8,11 @@ use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::UnixTime;
 
 use super::authority::ClientVerifier;
 use super::reason::{Whose, describe};
+use super::verify::parts;
 use super::{ALPN, Authority, Fingerprint, Material, PemError, crypto, fingerprint, own};
 
 /// A server's certificate and settings, shared by its connections.
@@ -20,7 +21,8 @@ pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     fingerprint: Fingerprint,
     material: Box<Material>,
-    clients: Option<Arc<ClientVerifier>>,
+    /// What verifies clients, and a word for it.
+    clients: Option<(Arc<ClientVerifier>, Fingerprint)>,
 }
 
 impl ServerTls {
@@ -38,14 +40,15 @@ impl ServerTls {
         let fingerprint = fingerprint(&certified.cert[0]);
         let clients = clients
             .map(|authority| {
-                authority.load(&provider, ("client_ca", "client_crl"), &mut material)?.for_clients()
+                let loaded = authority.load(&provider, ("client_ca", "client_crl"), &mut material)?;
+                Ok::<_, PemError>((loaded.for_clients()?, loaded.trust()))
             })
             .transpose()?;
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has TLS 1.3 suites");
         let builder = match clients.clone() {
-            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            Some((verifier, _)) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
@@ -70,19 +73,18 @@ impl ServerTls {
     /// # Errors
     /// What is against it.
     pub fn verify_client(&self, chain: &[Vec<u8>]) -> Result<(), String> {
-        let (Some(verifier), Some((own, others))) = (&self.clients, chain.split_first()) else {
+        let (Some((verifier, _)), Some((own, others))) = (&self.clients, parts(chain)) else {
             return Ok(());
         };
-        let others: Vec<_> = others.iter().map(|other| CertificateDer::from(other.as_slice())).collect();
         verifier
-            .verify_client_cert(&CertificateDer::from(own.as_slice()), &others, UnixTime::now())
+            .verify_client_cert(&own, &others, UnixTime::now())
             .map(drop)
             .map_err(|error| describe(&error, Whose::Client))
     }
 
     /// A word for the CAs and revocation lists that clients are verified with, if they are.
     pub(crate) fn client_trust(&self) -> Option<Fingerprint> {
-        self.clients.as_ref().map(|verifier| verifier.trust())
+        self.clients.as_ref().map(|(_, trust)| *trust)
     }
 
     /// When the certificate ends, in seconds since 1970.

@@ -110,7 +110,7 @@ fn std_tcp() -> (StdStream, StdStream) {
 
 /// A client and a server, driven in turn, and what each saw.
 pub(super) struct Pair {
-    client: TlsConn,
+    pub(super) client: TlsConn,
     pub(super) server: TlsConn,
     pub(super) at_client: Vec<TlsEvent>,
     pub(super) at_server: Vec<TlsEvent>,

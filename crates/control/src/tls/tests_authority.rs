@@ -158,6 +158,29 @@ fn a_client_that_is_connected_is_verified_again_by_another_list() {
 }
 
 #[test]
+fn a_server_that_was_found_good_is_verified_again_by_other_rules() {
+    let world = World::new();
+    world.crl("hub.crl", &[1]);
+    let [before, after] = ["none.crl", "hub.crl"].map(|crl| world.client(Some(crl), None));
+    let mut pair = Pair::new(&before, "hub.example", &world.server(None));
+    pair.until(|pair| pair.at_client.len() >= 2);
+    let chain = pair.client.peer_chain();
+    assert_eq!(before.verify_server(&chain, "hub.example"), Ok(()));
+    assert_eq!(after.verify_server(&chain, "hub.example"), Err("the server's certificate is revoked".into()));
+    let told = before.verify_server(&chain, "other.example").expect_err("another name");
+    assert!(told.contains("expected other.example, it is for"), "{told}");
+    let pinned =
+        |fingerprint| ClientTls::new(&Trust::Fingerprints(vec![fingerprint]), None).expect("nothing to read");
+    let (right, wrong) = (pinned(fingerprint(&chain[0])), pinned([0; 32]));
+    assert_eq!(right.verify_server(&chain, "hub.example"), Ok(()));
+    let told = wrong.verify_server(&chain, "hub.example").expect_err("another fingerprint");
+    assert!(told.contains("the server's certificate has another fingerprint"), "{told}");
+    let words = [&before, &after, &world.client(None, None), &right, &wrong].map(ClientTls::trust);
+    assert!((0..5).all(|at| !words[..at].contains(&words[at])), "each has a word of its own");
+    assert_eq!(before.trust(), world.client(Some("none.crl"), None).trust());
+}
+
+#[test]
 fn what_is_wrong_with_a_clients_certificate_stands_in_the_servers_log_only() {
     let world = World::new();
     world.crl("branch.crl", &[2]);

@@ -25,8 +25,7 @@ pub fn verify(
         authority.load(&provider, ("ca", "crl"), &mut material).map_err(|error| error.to_string())?;
     match server_name {
         Some(name) => {
-            let parsed = ServerName::try_from(name.to_owned())
-                .map_err(|_| format!("{name:?} is neither a DNS name nor an IP address"))?;
+            let parsed = server_name_of(name)?;
             let verifier = loaded.for_servers().map_err(|error| error.to_string())?;
             verifier
                 .verify_server_cert(own, others, &parsed, &[], now)
@@ -41,4 +40,17 @@ pub fn verify(
                 .map_err(|error| describe(&error, Whose::Client))
         }
     }
+}
+
+/// A server's name as TLS has it.
+pub(super) fn server_name_of(name: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| format!("{name:?} is neither a DNS name nor an IP address"))
+}
+
+/// A chain in DER: the own certificate, and the others.
+pub(super) fn parts(chain: &[Vec<u8>]) -> Option<(CertificateDer<'_>, Vec<CertificateDer<'_>>)> {
+    let (own, others) = chain.split_first()?;
+    let others = others.iter().map(|other| CertificateDer::from(other.as_slice()));
+    Some((CertificateDer::from(own.as_slice()), others.collect()))
 }

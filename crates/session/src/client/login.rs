@@ -99,6 +99,7 @@ impl Client {
             link.heard(uplink.min(paths - 1), now);
         }
         self.moving = false;
+        self.doubt = None;
         self.peer_segments.clone_from(&welcome.segments);
         self.cipher = Some(cipher);
         self.failures = 0;

@@ -47,5 +47,12 @@ pub(super) fn refused_text(code: u64, text: &str) -> String {
 
 /// Text of the peer, fit for a log.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().take(200).flat_map(char::escape_debug).collect()
+    let mut printable = String::new();
+    for character in text.chars().take(200) {
+        match character {
+            '\'' => printable.push(character),
+            other => printable.extend(other.escape_debug()),
+        }
+    }
+    printable
 }

@@ -3,7 +3,11 @@
 use super::Server;
 use super::parts::Stage;
 use crate::client::printable;
+use crate::message::farewell;
 use crate::{ConnId, Now, Shown};
+
+/// What a client is told whose session ends over its certificate: what is against that, the server's operator alone learns.
+const FAREWELL: (u64, &str) = (farewell::CERTIFICATE, "the site's certificate is not accepted any more");
 
 impl Server {
     /// A connection's client showed a certificate that verifies. To be told before its handshake is done.
@@ -26,7 +30,7 @@ impl Server {
         let logins: Vec<(ConnId, String)> =
             logins.filter_map(|(id, conn)| Some((*id, fault(&conn.shown)?))).collect();
         for (at, reason) in sessions {
-            self.dismiss(now, at, &reason);
+            self.dismiss_with(now, at, FAREWELL, &reason);
         }
         for (id, reason) in logins {
             self.fail(now, id, &reason);
@@ -37,7 +41,7 @@ impl Server {
     pub(super) fn demand_changed(&mut self, now: Now, at: usize) {
         if self.sites[at].link.is_some() {
             if let Some(problem) = self.problem(at, self.sites[at].shown.as_ref()) {
-                return self.dismiss(now, at, &problem);
+                return self.dismiss_with(now, at, FAREWELL, &problem);
             }
         }
         let logins: Vec<ConnId> = self.conns.keys().copied().filter(|id| self.is_login_of(*id, at)).collect();

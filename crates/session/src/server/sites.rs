@@ -70,13 +70,15 @@ impl Server {
         }
     }
 
-    /// Ends a site's session and the logins that are on their way.
-    pub(super) fn dismiss(&mut self, now: Now, at: usize, reason: &str) {
+    /// Ends a site's session and the logins that are on their way, as the operator wants.
+    fn dismiss(&mut self, now: Now, at: usize, reason: &str) {
+        self.dismiss_with(now, at, (farewell::DISABLED, "disabled by the operator"), reason);
+    }
+
+    /// Ends a site's session and the logins that are on their way, with this farewell, for a reason of which that need not tell all.
+    pub(super) fn dismiss_with(&mut self, now: Now, at: usize, (code, text): (u64, &str), reason: &str) {
         if let Some(conn) = self.sites[at].current {
-            self.send(
-                conn,
-                &Message::Bye { code: farewell::DISABLED, text: "disabled by the operator".into() },
-            );
+            self.send(conn, &Message::Bye { code, text: text.into() });
         }
         self.down(now, at, reason);
         let of_site = |stage: &Stage| match stage {
