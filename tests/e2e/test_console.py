@@ -254,7 +254,9 @@ def test_the_service_is_switched_at_both_ends(lab):
     wait_until(lambda: service(lab.a)["sites"][0]["state"] == "disabled", "the session has ended", 30)
     assert service(lab.a)["running"] is False and "L2 VPN service is not running" in run(child, "show service l2vpn")
     assert lab.a.show("service", "l2vpn", "statistics")["serverStatus"] == "DOWN"
-    wait_until(lambda: "disabled" in service(lab.b)["sites"][0]["last_failure"], "the other end knows why", 30)
+    assert service(lab.a)["sites"][0]["last_failure"] == "the operator disabled the service"
+    wait_until(lambda: 'disabled at the server ("the service is disabled")' in service(lab.b)["sites"][0]["last_failure"],
+               "the other end knows why", 30)
     assert "not running" in run(child, "clear sessions")
     assert "in service" in run(child, "site enable branch")
     assert service(lab.a)["sites"][0]["state"] == "disabled", "a site alone does not begin the service"

@@ -6,7 +6,7 @@ use bridge::SessionIndex;
 use config::Mode;
 use counters::Counters;
 use serde_json::{Value, json};
-use session::Now;
+use session::{Admission, Now};
 
 use crate::appliance::Appliance;
 use crate::logbook::{Debug, LogBook, SetFilter};
@@ -121,7 +121,7 @@ impl Appliance {
         let configured = site.ok_or_else(|| format!("there is no site {name:?}"))?.enabled;
         let now = self.now();
         let runs = self.service_runs();
-        self.sessions.switch_site(now, &self.layout, name, enabled && runs)?;
+        self.sessions.switch_site(now, &self.layout, name, Admission::of(runs, enabled))?;
         if configured == enabled {
             self.operator.switched.remove(name);
         } else {

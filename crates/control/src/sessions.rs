@@ -8,7 +8,7 @@ use record::{Engine, LaneId};
 use session::message::Message;
 use session::scram::{NoVerifier, Verifier};
 use session::{
-    Client, ClientParams, ConnId, Exporter, Now, Output, PeerBlock, Random, SegmentList, Server,
+    Admission, Client, ClientParams, ConnId, Exporter, Now, Output, PeerBlock, Random, SegmentList, Server,
     ServerParams, SessionView, Shown, SiteParams, SiteStatus, State, Uplink, Uplinks,
 };
 use wire::way::Way;
@@ -147,20 +147,17 @@ impl Sessions {
         site: Option<&str>,
         switched: impl Fn(&str) -> Option<bool>,
     ) -> Result<usize, String> {
-        let config = layout.config();
         let wanted = |name: &str| site.is_none_or(|site| site == name);
         let mut restarted = 0;
-        match (self, &config.mode) {
-            (Self::Client(client, engine), Mode::Client(settings)) if wanted(&settings.user) => {
-                client.restart(now, client_params(config, settings, *engine));
+        match (self, &layout.config().mode) {
+            (Self::Client(client, _), Mode::Client(settings)) if wanted(&settings.user) => {
+                client.begin_anew(now);
                 restarted = 1;
             }
-            (Self::Server(server), Mode::Server(settings)) => {
-                let all = || site_params(config, settings).map_err(|error| error.to_string());
-                for ((index, site), (off, on)) in layout.sites().zip(all()?.into_iter().zip(all()?)) {
-                    if wanted(&on.name) && switched(&on.name).unwrap_or(site.enabled) {
-                        server.set_site(now, index, SiteParams { enabled: false, ..off });
-                        server.set_site(now, index, SiteParams { enabled: true, ..on });
+            (Self::Server(server), Mode::Server(_)) => {
+                for (index, site) in layout.sites() {
+                    if wanted(&site.user) && switched(&site.user).unwrap_or(site.enabled) {
+                        server.begin_anew(now, index);
                         restarted += 1;
                     }
                 }
@@ -182,7 +179,7 @@ impl Sessions {
         now: Now,
         layout: &Layout,
         name: &str,
-        enabled: bool,
+        admission: Admission,
     ) -> Result<(), String> {
         let (Self::Server(server), Mode::Server(settings)) = (self, &layout.config().mode) else {
             return Err("only a server has sites".into());
@@ -191,7 +188,7 @@ impl Sessions {
         let mut sites = layout.sites().zip(params);
         let found = sites.find(|(_, params)| params.name == name);
         let ((index, _), params) = found.ok_or_else(|| format!("there is no site {name:?}"))?;
-        server.set_site(now, index, SiteParams { enabled, ..params });
+        server.set_site(now, index, SiteParams { admission, ..params });
         Ok(())
     }
 
@@ -215,8 +212,8 @@ impl Sessions {
             (Self::Server(server), Mode::Server(settings)) => {
                 let params = site_params(config, settings).map_err(|error| error.to_string())?;
                 for ((index, site), params) in layout.sites().zip(params) {
-                    let enabled = runs && in_service(site);
-                    server.set_site(now, index, SiteParams { enabled, ..params });
+                    let admission = Admission::of(runs, in_service(site));
+                    server.set_site(now, index, SiteParams { admission, ..params });
                 }
             }
             (Self::Server(_), Mode::Client(_)) => {}
@@ -390,7 +387,7 @@ fn site_params(config: &Config, server: &config::Server) -> Result<Vec<SiteParam
             name: site.user.clone(),
             verifier: verifier.map_err(|error| BadVerifier { site: site.user.clone(), error })?,
             segments: segments(config, site.segments.iter().copied()),
-            enabled: server.enabled && site.enabled,
+            admission: Admission::of(server.enabled, site.enabled),
             certificate: site.certificate_name.clone(),
         })
     };

@@ -30,7 +30,7 @@ pub use client::{Client, ClientParams};
 pub use link::PeerBlock;
 pub use message::{Batch, MAX_RECORD, Records, SegmentList};
 pub use network::network;
-pub use server::{Server, ServerParams, SiteParams};
+pub use server::{Admission, Server, ServerParams, SiteParams};
 pub use status::{Carrier, PathState, PathStatus, PathView, SessionView, SiteStatus, State};
 pub use uplinks::{Uplink, Uplinks};
 

@@ -45,8 +45,8 @@ pub mod farewell {
     pub const SHUTDOWN: u64 = 1;
     /// Replaced by a newer connection of the same session.
     pub const REPLACED: u64 = 2;
-    /// Disabled by the operator.
-    pub const DISABLED: u64 = 3;
+    /// Ended by the operator: disabled, removed, changed, or to begin anew.
+    pub const OPERATOR: u64 = 3;
     /// Protocol error.
     pub const PROTOCOL: u64 = 4;
     /// The peer is dead.

@@ -61,9 +61,31 @@ pub struct SiteParams {
     /// The segments that it may join.
     pub segments: SegmentList,
     /// Whether it may connect.
-    pub enabled: bool,
+    pub admission: Admission,
     /// The name that its certificate must carry, if it has to show one.
     pub certificate: Option<String>,
+}
+
+/// Whether a site may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Open,
+    /// The operator has taken this site out of service.
+    SiteDisabled,
+    /// The operator has taken the whole service down.
+    ServiceDisabled,
+}
+
+impl Admission {
+    /// That of a site, as the service and the site itself are in service or not.
+    pub fn of(service: bool, site: bool) -> Self {
+        match (service, site) {
+            (false, _) => Self::ServiceDisabled,
+            (true, false) => Self::SiteDisabled,
+            (true, true) => Self::Open,
+        }
+    }
 }
 
 /// All sessions of a hub.
@@ -466,10 +488,10 @@ fn index(site: usize) -> SessionIndex {
 }
 
 fn status(params: &SiteParams, site: &Site) -> SiteStatus {
-    let state = match (&site.link, params.enabled) {
+    let state = match (&site.link, params.admission) {
         (Some(_), _) => State::Up,
-        (None, false) => State::Disabled,
-        (None, true) => State::Down,
+        (None, Admission::Open) => State::Down,
+        (None, Admission::SiteDisabled | Admission::ServiceDisabled) => State::Disabled,
     };
     SiteStatus {
         site: params.name.clone(),

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bridge::SessionIndex;
+use record::Cipher;
 use session::message::Message;
 use session::question::{Detail, Question};
-use session::{ConnId, Dial, Output, SiteParams, State};
+use session::{Admission, ClientParams, ConnId, Dial, Output, SiteParams, State};
 use world::*;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -289,8 +290,8 @@ fn sites_come_change_and_go_without_harm_to_others() {
     assert_eq!(world.server.view(SessionIndex(1)).expect("up").segments, segments(&[11]));
     assert!(!world.logged("\"lima\" is down"));
 
-    let now = world.now;
-    world.server.set_site(now, SessionIndex(1), SiteParams { enabled: false, ..site("lima") });
+    let (now, disabled) = (world.now, SiteParams { admission: Admission::SiteDisabled, ..site("lima") });
+    world.server.set_site(now, SessionIndex(1), disabled);
     world.run(Duration::from_millis(200));
     assert_eq!(world.server.status()[1].state, State::Disabled);
     assert!(world.spokes[lima].client.view().is_none(), "the client knows at once");
@@ -476,6 +477,43 @@ fn a_server_that_is_not_believed_any_more_has_to_prove_itself_at_once() {
     world.spokes[oslo].client.believe_anew(now, revoked());
     assert_eq!(world.spokes[oslo].client.deadline(), now);
     assert!(world.run_until(|world| world.is_up(oslo)), "{:#?}", world.log);
+}
+
+/// Who is told that it was disabled is told what: its site, or the whole service.
+#[test]
+fn a_site_learns_whether_it_or_the_service_is_disabled() {
+    for (admission, ended, refused) in [
+        (Admission::SiteDisabled, "the operator disabled the site", "the site is disabled"),
+        (Admission::ServiceDisabled, "the operator disabled the service", "the service is disabled"),
+    ] {
+        let mut world = World::new(23, &["oslo"]);
+        let oslo = world.spoke("oslo", "secret", LONG);
+        assert!(world.run_until(|world| world.is_up(oslo)));
+        let now = world.now;
+        world.server.set_site(now, SessionIndex(0), SiteParams { admission, ..site("oslo") });
+        assert_eq!(world.server.status()[0].last_failure.as_ref().expect("ended").1, ended);
+        world.run(Duration::from_millis(50));
+        let told = world.spokes[oslo].client.status().last_failure.expect("ended").1;
+        assert_eq!(told, format!("the server ended the session: {ended}"));
+        world.run(Duration::from_secs(5));
+        let told = world.spokes[oslo].client.status().last_failure.expect("refused").1;
+        assert!(told.contains(&format!("disabled at the server (\"{refused}\")")), "{told}");
+        assert_eq!(world.server.status()[0].last_failure.as_ref().expect("ended").1, ended);
+    }
+}
+
+/// Each end is told what the other wants.
+#[test]
+fn ends_without_a_common_cipher_are_told_both_wishes() {
+    let mut world = World::new(24, &["oslo"]);
+    let params = world.client_params("oslo", "secret", LONG);
+    let oslo = world.spoke_with(ClientParams { ciphers: vec![Cipher::Aes256Gcm], ..params });
+    world.run(Duration::from_secs(2));
+    let told = world.spokes[oslo].client.status().last_failure.expect("refused").1;
+    assert!(told.contains("no common data cipher"), "{told}");
+    assert!(told.contains("the site offers aes-256-gcm, the server takes aes-128-gcm"), "{told}");
+    let told = world.server.status().remove(0).last_failure.expect("refused").1;
+    assert!(told.contains("\"oslo\" offers aes-256-gcm, this server takes aes-128-gcm"), "{told}");
 }
 
 /// The server does not renew the session of a client whose certificate is gone, and a client cannot renew with a server that it

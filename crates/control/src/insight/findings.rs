@@ -309,6 +309,13 @@ pub(super) fn session(shown: &Shown<'_>, index: SegmentIndex, session: SessionIn
         ];
     }
     match site.state {
+        State::Disabled if !shown.runs => {
+            return finding(
+                "site_disabled",
+                "the L2 VPN service is disabled".into(),
+                "service l2vpn enable, or enabled = true",
+            );
+        }
         State::Disabled => {
             return finding(
                 "site_disabled",

@@ -35,11 +35,18 @@ impl Client {
         self.connect_at = Some(now);
     }
 
+    /// Ends the session and begins anew.
+    pub fn begin_anew(&mut self, now: Now) {
+        let text = "the client's operator ended the session";
+        self.end(now, farewell::OPERATOR, text, "the operator ended the session");
+        self.connect_at = Some(now);
+    }
+
     /// Ends the session and connects no more until [`Client::restart`].
     pub fn stop(&mut self, now: Now) {
         self.end(
             now,
-            farewell::DISABLED,
+            farewell::OPERATOR,
             "the client's operator disabled it",
             "the operator disabled the service",
         );

@@ -34,7 +34,7 @@ pub(crate) fn expired(last_failure: Option<&(Now, String)>, link: Option<&Link>)
 pub(super) fn refused_text(code: u64, text: &str) -> String {
     let meaning = match code {
         refusal::AUTHENTICATION => "user or password is wrong",
-        refusal::DISABLED => "the site is disabled at the server",
+        refusal::DISABLED => "disabled at the server",
         refusal::VERSION => "no common protocol version",
         refusal::ELSEWHERE => "the site is already connected from elsewhere",
         refusal::BUSY => "the server is too busy",

@@ -5,8 +5,8 @@ use std::time::Duration;
 use record::Cipher;
 use wire::way::MAX_PATHS;
 
-use super::Server;
 use super::parts::{Agreed, Conn, Stage};
+use super::{Admission, Server};
 use crate::client::printable;
 use crate::link::Link;
 use crate::message::{Login, MECHANISM, Message, VERSION, Welcome, refusal};
@@ -83,9 +83,14 @@ impl Server {
         };
         conn.framer.authenticated();
         let name = self.params.sites[site].name.clone();
-        if !self.params.sites[site].enabled {
-            self.refuse(id, refusal::DISABLED, "the site is disabled");
-            self.fail(now, id, &format!("site {name:?} is disabled; its login from {from} was refused"));
+        let disabled = match self.params.sites[site].admission {
+            Admission::Open => None,
+            Admission::SiteDisabled => Some("the site is disabled"),
+            Admission::ServiceDisabled => Some("the service is disabled"),
+        };
+        if let Some(disabled) = disabled {
+            self.refuse(id, refusal::DISABLED, disabled);
+            self.fail(now, id, &format!("{disabled}: the login of site {name:?} from {from} was refused"));
             return Ok(());
         }
         if let Some(reason) = self.certificate_fault(id, site) {
@@ -150,9 +155,14 @@ impl Server {
     ) -> Result<(), String> {
         let offered = |cipher: &&Cipher| login.ciphers.contains(&cipher.code());
         let Some(cipher) = self.params.ciphers.iter().find(offered).copied() else {
-            let name = self.params.sites[site].name.clone();
-            self.refuse(id, refusal::CIPHER, "no common data cipher");
-            self.fail(now, id, &format!("site {name:?} offers no data cipher that is allowed here"));
+            let name = &self.params.sites[site].name;
+            let offered = named(login.ciphers.iter().copied());
+            let taken = named(self.params.ciphers.iter().map(|cipher| cipher.code()));
+            let reason =
+                format!("no common data cipher: site {name:?} offers {offered}, this server takes {taken}");
+            self.refuse(id, refusal::CIPHER, &format!("the site offers {offered}, the server takes {taken}"));
+            self.sites[site].last_failure = Some((now, reason.clone()));
+            self.fail(now, id, &reason);
             return Ok(());
         };
         let most = MAX_LANES / self.params.workers.max(1);
@@ -180,4 +190,12 @@ impl Server {
         self.send(id, &welcome);
         Ok(())
     }
+}
+
+/// The names of data ciphers.
+fn named(codes: impl Iterator<Item = u64>) -> String {
+    let name =
+        |code| Cipher::from_code(code).map_or_else(|| format!("cipher {code}"), |known| known.name().into());
+    let names: Vec<String> = codes.map(name).collect();
+    if names.is_empty() { "none".into() } else { names.join(" or ") }
 }

@@ -6,7 +6,7 @@ use bridge::SessionIndex;
 use record::Cipher;
 
 use super::parts::{Site, Stage};
-use super::{Server, SiteParams, index};
+use super::{Admission, Server, SiteParams, index};
 use crate::message::{Message, farewell};
 use crate::{ConnId, Now, Output};
 
@@ -38,9 +38,13 @@ impl Server {
         }
         let Some(old) = self.params.sites.get(at) else { return };
         let same = old.name == params.name && old.verifier == params.verifier;
-        if self.sites[at].vacant || !same || !params.enabled {
-            let reason =
-                if same { "the operator disabled the site" } else { "the site's credentials changed" };
+        let reason = match params.admission {
+            _ if self.sites[at].vacant || !same => Some("the site's credentials changed"),
+            Admission::Open => None,
+            Admission::SiteDisabled => Some("the operator disabled the site"),
+            Admission::ServiceDisabled => Some("the operator disabled the service"),
+        };
+        if let Some(reason) = reason {
             self.dismiss(now, at, reason);
         }
         let demand_changed = self.params.sites[at].certificate != params.certificate;
@@ -70,9 +74,17 @@ impl Server {
         }
     }
 
+    /// Ends a site's session, so that it logs in anew.
+    pub fn begin_anew(&mut self, now: Now, session: SessionIndex) {
+        let at = usize::from(session.0);
+        if at < self.sites.len() {
+            self.dismiss(now, at, "the operator ended the session");
+        }
+    }
+
     /// Ends a site's session and the logins that are on their way, as the operator wants.
     fn dismiss(&mut self, now: Now, at: usize, reason: &str) {
-        self.dismiss_with(now, at, (farewell::DISABLED, "disabled by the operator"), reason);
+        self.dismiss_with(now, at, (farewell::OPERATOR, reason), reason);
     }
 
     /// Ends a site's session and the logins that are on their way, with this farewell, for a reason of which that need not tell all.

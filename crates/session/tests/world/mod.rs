@@ -106,7 +106,7 @@ pub fn site(name: &str) -> SiteParams {
         name: name.into(),
         verifier: cheap_verifier(),
         segments: segments(&[10, 11]),
-        enabled: !name.starts_with("disabled"),
+        admission: Admission::of(true, !name.starts_with("disabled")),
         certificate: None,
     }
 }
