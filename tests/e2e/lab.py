@@ -37,8 +37,17 @@ SERVER_ADDRESS = {"ipv4": "192.0.2.1", "ipv6": "fd00::1"}
 STRANGER_ADDRESS = {"ipv4": "192.0.2.254", "ipv6": "fd00::fe"}
 LISTEN = {"ipv4": "0.0.0.0:443", "ipv6": "[::]:443"}
 
-# Ports and segments of site A.
-SITE_A = """\
+SYSTEM = """\
+[system]
+workers = {workers}
+idle = "adaptive"
+socket = "{socket}"
+state = "{socket}.state"
+
+"""
+
+# Ports and segments of site A, or of any other with VLANs on a trunk.
+ONE_SEGMENT = """\
 [[port]]
 name = "trunk0"
 role = "trunk"
@@ -55,7 +64,8 @@ tunnel_id = 10
 [[segment.attachment]]
 port = "trunk0"
 vlan = 10
-
+"""
+SITE_A = ONE_SEGMENT + """
 [[segment]]
 name = "voice"
 tunnel_id = 11
@@ -64,16 +74,7 @@ port = "trunk0"
 vlan = 11
 """
 
-SERVER_CONFIG = """\
-mode = "server"
-
-[system]
-workers = {workers}
-idle = "adaptive"
-socket = "{socket}"
-state = "{socket}.state"
-
-""" + SITE_A + """
+SERVER_CONFIG = 'mode = "server"\n\n' + SYSTEM + SITE_A + """
 [server]
 listen = "{listen}"
 data_port = 443
@@ -86,15 +87,19 @@ verifier = "{verifier}"
 segments = ["servers", "voice"]
 """
 
-CLIENT_CONFIG = """\
-mode = "client"
+CLIENT = """
+[client]
+server = "{server}"
+port = 443
+user = "{user}"
+password = "{password}"
+fingerprint = "{fingerprint}"
+"""
 
-[system]
-workers = {workers}
-idle = "adaptive"
-socket = "{socket}"
-state = "{socket}.state"
+# A client for whom segment "servers" is VLAN 10 on a trunk.
+VLAN_CLIENT_CONFIG = 'mode = "client"\n\n' + SYSTEM + ONE_SEGMENT + CLIENT
 
+CLIENT_CONFIG = 'mode = "client"\n\n' + SYSTEM + """\
 [[port]]
 name = "underlay"
 role = "trunk"
@@ -127,14 +132,7 @@ tunnel_id = 11
 [[segment.attachment]]
 port = "trunk1"
 vlan = 111
-
-[client]
-server = "{server}"
-port = 443
-user = "branch"
-password = "{password}"
-fingerprint = "{fingerprint}"
-"""
+""" + CLIENT
 
 
 def causeway_binary():
@@ -230,6 +228,7 @@ class Topology:
         self.directory = DIRECTORIES / f"{DIRECTORY_PREFIX}{run}"
         self.namespaces = {}
         self.appliances = []
+        self.helpers = []  # processes beside the appliances that end with the lab
         self.kept = False
         atexit.register(self.close)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -292,7 +291,7 @@ class Topology:
         """What `remove_abandoned` needs, should nobody close this lab."""
         state = {"owner": os.getpid(), "kept": self.kept,
                  "namespaces": [x.name for x in self.namespaces.values()],
-                 "processes": [x.process.pid for x in self.appliances if x.running()]}
+                 "processes": [x.process.pid for x in self.appliances if x.running()] + [x.pid for x in self.helpers]}
         (self.directory / "lab.json").write_text(json.dumps(state))
 
     def keep(self):
@@ -308,6 +307,10 @@ class Topology:
             if appliance.running():
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     appliance.stop(timeout=3.0)
+        for process in self.helpers:
+            process.terminate()
+            process.wait()
+        self.helpers = []
         for namespace in self.namespaces.values():
             namespace.remove()
         self.namespaces = {}
@@ -383,7 +386,19 @@ class Lab(Topology):
             workers=cores[:self.workers], socket=self.a.socket, listen=LISTEN[wan], verifier=verifier))
         self.b.config.write_text(CLIENT_CONFIG.format(
             workers=cores[-self.workers:], socket=self.b.socket, underlay_mtu=UNDERLAY_MTU, vni=VNI,
-            server=SERVER_ADDRESS[wan], password=password, fingerprint=fingerprint))
+            server=SERVER_ADDRESS[wan], user="branch", password=password, fingerprint=fingerprint))
+
+    def vlan_client(self, appliance, user, server=SERVER_ADDRESS["ipv4"]):
+        """Writes the configuration of a client for whom segment "servers" is VLAN 10 on `lan0`."""
+        appliance.config.write_text(VLAN_CLIENT_CONFIG.format(
+            workers=[min(os.sched_getaffinity(0))], socket=appliance.socket, server=server, user=user, password=PASSWORD,
+            fingerprint=self.certificate()))
+
+    def another_site(self, user):
+        """Gives the server another site, with the same password and segments."""
+        text = self.a.config.read_text()
+        site = text[text.index("[[server.site]]"):].replace('"branch"', f'"{user}"')
+        self.a.config.write_text(f"{text}\n{site}")
 
     def wan_like_a_wire(self):
         """No super-frames of records on the WAN's cables: what is captured there is what a line would carry."""

@@ -10,38 +10,6 @@ from lab import Appliance, Lab
 from netns import veth, vlan_interface
 from tools import Capture, inject, seconds_until_ping, timing, wait_until
 
-CLIENT = """\
-mode = "client"
-
-[system]
-workers = [{core}]
-socket = "{socket}"
-state = "{socket}.state"
-
-[[port]]
-name = "trunk0"
-role = "trunk"
-device = "kernel:lan2"
-
-[[port]]
-name = "wan"
-role = "uplink"
-device = "kernel:eth0"
-
-[[segment]]
-name = "servers"
-tunnel_id = 10
-[[segment.attachment]]
-port = "trunk0"
-vlan = 10
-
-[client]
-server = "192.0.2.1"
-user = "{user}"
-password = "{password}"
-fingerprint = "{fingerprint}"
-"""
-
 
 class PairLab(Lab):
     """Site B has a second appliance, C, on the same VLAN, and a host on it: `lab["b20"]`, 10.10.0.3."""
@@ -63,13 +31,10 @@ class PairLab(Lab):
         self.c = Appliance(self, "c")
         self.a.peers = 2
         self.appliances.append(self.c)
-        text = self.a.config.read_text()
-        site = text[text.index("[[server.site]]"):]
-        self.a.config.write_text(text + "\n" + site.replace('"branch"', '"branch-2"'))
-        password = re.search(r'^password = "(.*)"', self.b.config.read_text(), re.MULTILINE)[1]
+        self.another_site("branch-2")
         for appliance, user in ((self.b, "branch"), (self.c, "branch-2")):
-            appliance.config.write_text(CLIENT.format(core=0, socket=appliance.socket, user=user, password=password,
-                                                      fingerprint=self.certificate()))
+            self.vlan_client(appliance, user)
+            appliance.config.write_text(appliance.config.read_text().replace("kernel:lan0", "kernel:lan2"))
 
 
 @pytest.fixture(scope="module")
