@@ -7,20 +7,7 @@ import pytest
 
 from lab import Lab, PASSWORD
 from netns import veth
-from tools import iperf, pinging, seconds_until_ping, wait_for_listener
-
-PROXY = """\
-Port 3128
-Listen 192.0.2.3
-Timeout 600
-MaxClients 20
-Allow 192.0.2.0/24
-BasicAuth branch sesame
-ConnectPort {port}
-LogLevel Info
-LogFile "{directory}/tinyproxy.log"
-"""
-
+from tools import iperf, pinging, seconds_until_ping, start_proxy, wait_for_listener, wait_until
 
 @pytest.fixture(scope="module")
 def quiet_lab():
@@ -99,6 +86,43 @@ def test_another_address_takes_over(quiet_lab):
                 time.sleep(0.1)
 
 
+def reload(appliance):
+    appliance.namespace.run(appliance.lab.binary, "reload", "--socket", appliance.socket)
+
+
+def test_the_cipher_is_one_that_both_ends_take(quiet_lab):
+    def wants(*names):
+        return f'server = "192.0.2.1"\nciphers = {list(names)}'.replace("'", '"')
+
+    def ciphers():
+        return [x.show("sessions")["sessions"][0]["cipher"] for x in (quiet_lab.a, quiet_lab.b)]
+
+    server = quiet_lab.a.config.read_text()
+    with client(quiet_lab, wants("aes-256-gcm")) as b:
+        quiet_lab.wait_up()
+        assert ciphers() == ["aes-256-gcm"] * 2
+        assert seconds_until_ping(quiet_lab["a10"], "10.10.0.2") < 10
+        configure(quiet_lab, wants("aes-128-gcm"))
+        reload(b)
+        wait_until(lambda: ciphers() == ["aes-128-gcm"] * 2, "the other cipher", 15)
+        assert seconds_until_ping(quiet_lab["a10"], "10.10.0.2") < 10
+        try:
+            quiet_lab.a.config.write_text(server.replace("[server]\n", '[server]\nciphers = ["aes-256-gcm"]\n'))
+            reload(quiet_lab.a)
+            assert b.up(), "the session goes on with what it agreed on"
+            quiet_lab.a.namespace.run(quiet_lab.binary, "console", "--socket", quiet_lab.a.socket, "-c", "clear sessions")
+            assert quiet_lab.a.show("service", "l2vpn")["sites"][0]["last_failure"] == "the operator ended the session"
+            failure(b, "no common data cipher", "the site offers aes-128-gcm, the server takes aes-256-gcm")
+            failure(quiet_lab.a, 'site "branch" offers aes-128-gcm, this server takes aes-256-gcm')
+            # With both to choose from, the server's only one is taken.
+            configure(quiet_lab, wants("aes-128-gcm", "aes-256-gcm"))
+            reload(b)
+            wait_until(lambda: ciphers() == ["aes-256-gcm"] * 2, "the one that both take", 15)
+        finally:
+            quiet_lab.a.config.write_text(server)
+            reload(quiet_lab.a)
+
+
 @contextlib.contextmanager
 def tinyproxy(lab, port=443):
     """A proxy on the WAN, which is all that the two sites see of each other."""
@@ -107,12 +131,8 @@ def tinyproxy(lab, port=443):
         veth(proxy, "eth0", lab["wan"], "proxy")
         proxy.address("eth0", "192.0.2.3/24")
         lab["wan"].ip("link", "set", "dev", "proxy", "master", "br0")
-    proxy = lab["proxy"]
-    config = lab.directory / "tinyproxy.conf"
-    config.write_text(PROXY.format(port=port, directory=lab.directory))
-    process = proxy.popen("tinyproxy", "-d", "-c", config)
+    process = start_proxy(lab["proxy"], "192.0.2.3", lab.directory, port)
     try:
-        wait_for_listener(proxy, 3128)
         with blocked(lab, "iifname { a, b } oifname { a, b }"):
             yield
     finally:

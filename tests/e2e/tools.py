@@ -63,6 +63,27 @@ def wait_for_listener(namespace, port, timeout=3.0):
         time.sleep(0.02)
 
 
+PROXY = """\
+Port 3128
+Listen {address}
+Timeout 600
+MaxClients 20
+BasicAuth branch sesame
+ConnectPort {port}
+LogLevel Info
+LogFile "{directory}/tinyproxy.log"
+"""
+
+
+def start_proxy(namespace, address, directory, port=443):
+    """An HTTP proxy on TCP 3128, for a user "branch" with the password "sesame", that connects to one port; returns its process."""
+    config = pathlib.Path(directory) / "tinyproxy.conf"
+    config.write_text(PROXY.format(address=address, port=port, directory=directory))
+    process = namespace.popen("tinyproxy", "-d", "-c", config)
+    wait_for_listener(namespace, 3128)
+    return process
+
+
 def cpu_percent(appliances, seconds=3.0):
     """Processor use of each appliance over the next seconds, in percent of one core."""
     before = [appliance.cpu_seconds() for appliance in appliances]
