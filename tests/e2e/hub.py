@@ -1,10 +1,13 @@
-"""A hub and three spokes with eight segments that meet their ports in every way there is.
+"""A hub and four spokes with ten segments that meet their ports in every way there is.
 
 Each site has a trunk, on which a bridge joins the cables of its VLAN hosts, and some have an underlay port with a kernel
 VTEP. A host is called `<site>-<segment>` and has the address 10.<tunnel ID>.0.<number of the site>; a second host of a
 site in one segment, behind the VTEP, is called `<site>-<segment>-vtep` and counts from 100.
 
-    segment    tunnel   hub                s1         s2         s3
+Spoke s1 has to show a certificate, and s4 has no way to the hub but an HTTP proxy. Hosts in DUAL have the address fd10:<tunnel ID>::<number>
+as well.
+
+    segment    tunnel   hub                s1         s2         s3         s4
     servers    10       VLAN 10            VLAN 110   VNI 5010   untagged
     voice      11       VLAN 11            VLAN 11
     storage    12       VNI 5012                      VLAN 12               MTU 8900
@@ -13,6 +16,8 @@ site in one segment, behind the VTEP, is called `<site>-<segment>-vtep` and coun
     isolated   15       VLAN 15            VLAN 15    VLAN 15               spokes reach the hub only
     mixed      16       VLAN 16, VNI 5016                        VLAN 16
     routed     17       VLAN 17            VLAN 17                          a gateway at each site
+    overlay    18       VNI 5018                      VNI 6018
+    proxied    19       VLAN 19                                             VLAN 19
 """
 
 import dataclasses
@@ -20,10 +25,13 @@ import os
 
 from lab import PASSWORD, Appliance, Topology
 from netns import sh, veth, vlan_interface
+from tools import start_proxy
 
-SITES = ("hub", "s1", "s2", "s3")
+SITES = ("hub", "s1", "s2", "s3", "s4")
 TRUNK_MTU, UNDERLAY_MTU = 9000, 9000
 GATEWAY = "10.17.0.254"
+PROXY = "198.51.100.1"
+DUAL = ("servers", "proxied")
 CARRIED = 77  # the customer's VLAN in the service VLANs of segment "carrier"
 
 
@@ -62,6 +70,8 @@ SEGMENTS = {
     "isolated": Segment(15, {site: [Place(vlan=15)] for site in ("hub", "s1", "s2")}, more="spoke_to_spoke = false\n"),
     "mixed": Segment(16, {"hub": [Place(vlan=16), Place(vni=5016)], "s3": [Place(vlan=16)]}),
     "routed": Segment(17, {site: [Place(vlan=17)] for site in ("hub", "s1")}),
+    "overlay": Segment(18, {"hub": [Place(vni=5018)], "s2": [Place(vni=6018)]}),
+    "proxied": Segment(19, {"hub": [Place(vlan=19)], "s4": [Place(vlan=19)]}),
 }
 
 
@@ -71,22 +81,29 @@ def gateway(site):
 
 
 class HubLab(Topology):
-    """The whole lab: `lab.hub` and `lab.spokes` are the appliances, `lab.hosts[segment]` the addresses by host."""
+    """The whole lab: `lab.hub` and `lab.spokes` are the appliances, `lab.hosts[segment]` the addresses by host, and `lab.hosts6` those of
+    IPv6."""
 
     def __init__(self):
         super().__init__()
         self.hub = None
         self.spokes = {}
         self.hosts = {name: {} for name in SEGMENTS}
+        self.hosts6 = {name: {} for name in DUAL}
 
     def build(self):
-        wan = self.namespace("wan")
+        wan, proxy = self.namespace("wan"), self.namespace("proxy")
         for number, site in enumerate(SITES, 1):
-            veth(self.namespace(site), "eth0", wan, site)
-            self[site].address("eth0", f"192.0.2.{number}/24")
+            inside = site == "s4"
+            veth(self.namespace(site), "eth0", proxy if inside else wan, site)
+            self[site].address("eth0", "198.51.100.2/24" if inside else f"192.0.2.{number}/24")
             self.build_site(site, number)
-        wan.bridge("br0", *SITES)
-        self.hub = Appliance(self, "hub", peers=3)
+        veth(proxy, "eth0", wan, "proxy")
+        proxy.address("eth0", "192.0.2.100/24")
+        proxy.address("s4", f"{PROXY}/24")
+        self.helpers.append(start_proxy(proxy, PROXY, self.directory))
+        wan.bridge("br0", *SITES[:-1], "proxy")
+        self.hub = Appliance(self, "hub", peers=len(SITES) - 1)
         self.spokes = {site: Appliance(self, site) for site in SITES[1:]}
         self.appliances = [self.hub, *self.spokes.values()]
         self.write_configs()
@@ -136,22 +153,29 @@ class HubLab(Topology):
     def address(self, segment, host, interface, address):
         self[host].address(interface, f"{address}/24")
         self.hosts[segment][host] = address
+        if segment in DUAL:
+            self.hosts6[segment][host] = f"fd10:{SEGMENTS[segment].tunnel}::{address.rpartition('.')[2]}"
+            self[host].address(interface, f"{self.hosts6[segment][host]}/64")
 
     def write_configs(self):
         fingerprint = self.certificate()
         verifier = sh(self.binary, "passwd", input=PASSWORD + "\n").strip()
+        sh(self.binary, "cert", "self-sign", "--cn", "s1", "--days", 30, "--out", self.directory / "s1")
         cores = sorted(os.sched_getaffinity(0))
         for number, appliance in enumerate(self.appliances):
             site = appliance.name
             text = self.common_config(appliance, cores[number % len(cores)])
             if site == "hub":
-                text += ('[server]\nlisten = "0.0.0.0:443"\ncertificate = "server.crt"\nkey = "server.key"\n')
+                text += '[server]\nlisten = "0.0.0.0:443"\ncertificate = "server.crt"\nkey = "server.key"\nclient_ca = "s1.crt"\n'
                 for spoke in self.spokes:
                     joined = [name for name, segment in SEGMENTS.items() if spoke in segment.places]
                     text += f'[[server.site]]\nuser = "{spoke}"\nverifier = "{verifier}"\nsegments = {joined}\n'
+                    text += "require_certificate = true\n" if spoke == "s1" else ""
             else:
                 text += (f'[client]\nserver = "192.0.2.1"\nuser = "{site}"\npassword = "{PASSWORD}"\n'
                          f'fingerprint = "{fingerprint}"\n')
+                text += {"s1": 'certificate = "s1.crt"\nkey = "s1.key"\n',
+                         "s4": f'[client.proxy]\naddress = "{PROXY}:3128"\nuser = "branch"\npassword = "sesame"\n'}.get(site, "")
             appliance.config.write_text(text.replace("'", '"'))
 
     def common_config(self, appliance, core):

@@ -1,4 +1,4 @@
-"""A hub, three spokes, eight segments of mixed kinds, all at once."""
+"""A hub, four spokes, ten segments of mixed kinds, all at once."""
 
 import contextlib
 import itertools
@@ -9,7 +9,7 @@ import pytest
 
 from hub import GATEWAY, SEGMENTS, HubLab
 from netns import sh
-from tools import Capture, iperf, ping_times, pinging, vlan_of
+from tools import Capture, iperf, ping_times, pinging, seconds_until_ping, vlan_of
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,35 @@ def test_all_hosts_of_a_segment_reach_each_other(hub, segment):
             continue
         assert reaches(hub, segment, left, right), f"{left} does not reach {right}"
         assert len(ping_times(hub[left], hub.hosts[segment][right], count=5)) == 5
+
+
+@pytest.mark.parametrize("segment, left, right", [("servers", "s2-servers", "s1-servers"), ("proxied", "s4-proxied", "hub-proxied")])
+def test_hosts_reach_each_other_by_ipv6(hub, segment, left, right):
+    """From VXLAN to a VLAN through the hub, and through a proxy; they find each other by neighbour discovery."""
+    address = hub.hosts6[segment][right]
+    assert seconds_until_ping(hub[left], address) < 10
+    assert len(ping_times(hub[left], address, count=3, size=1500 - 48, dont_fragment=True)) == 3
+
+
+def test_a_segment_that_is_vxlan_at_both_ends_has_a_vni_at_each(hub, tmp_path):
+    """Seen by the kernel's VTEPs."""
+    marker, address = b"one overlay, two", hub.hosts["overlay"]["s2-overlay"]
+    assert reaches(hub, "overlay", "hub-overlay", "s2-overlay")
+    with Capture(hub["hub-vtep"], "eth0", tmp_path / "hub.pcap", "udp port 4789") as at_hub, \
+            Capture(hub["s2-vtep"], "eth0", tmp_path / "s2.pcap", "udp port 4789") as at_s2:
+        assert len(ping_times(hub["hub-overlay"], address, count=3, size=1472, marker=marker, dont_fragment=True)) == 3
+    for capture, vni in ((at_hub, 5018), (at_s2, 6018)):
+        vnis = [int.from_bytes(frame[46:49], "big") for frame in capture.having(marker)]
+        assert vnis == [vni] * 6, "a question and an answer, three times"
+    for appliance, vni, host in ((hub.hub, 5018, "hub-overlay"), (hub.spokes["s2"], 6018, "s2-overlay")):
+        assert appliance.macs()["overlay", hub[host].mac("eth0")] == f"underlay VNI {vni} at 10.200.0.2"
+
+
+def test_a_spoke_shows_its_certificate_and_another_comes_through_a_proxy(hub):
+    sites = {site["site"]: site for site in hub.hub.show("service", "l2vpn")["sites"]}
+    assert "client_ca" in {certificate["use"] for certificate in hub.hub.show("certificate")["certificates"]}
+    assert (sites["s1"]["state"], sites["s1"]["transport"]) == ("up", "udp")
+    assert (sites["s4"]["state"], sites["s4"]["transport"]) == ("up", "tcp")
 
 
 def test_spokes_of_an_isolated_segment_reach_the_hub_only(hub):
