@@ -119,6 +119,46 @@ def test_we_read_what_openssl_makes_and_import_its_answer(desk, kind):
     assert "The middle" in told and not (desk / "x.key").exists()
 
 
+def test_certificates_of_clients_are_imported_too(desk):
+    make_ca(desk)
+    desk.cert("csr", "--cn", "branch", "--out", "branch")
+    take = ["import", "--certificate", "branch.crt", "--key", "branch.key", "--ca", "root.crt", "--out", "in", "--force"]
+    for extensions in ("extendedKeyUsage=clientAuth\nsubjectAltName=DNS:branch\n", "subjectAltName=email:ops@example.com\n",
+                       "subjectAltName=email:ops@example.com,DNS:vpn.example.com\nextendedKeyUsage=clientAuth,serverAuth\n"):
+        sign(desk, "branch.csr", "branch.crt", extensions=extensions)
+        desk.cert(*take)
+        assert "is good" in desk.cert("verify", "in.crt", "--ca", "root.crt", "--purpose", "client", "--key", "in.key")
+    # The mailbox comes first, and the other name is what is verified.
+    assert "is good" in desk.cert("verify", "in.crt", "--ca", "root.crt")
+    desk.cert(*take, "--purpose", "server")
+    sign(desk, "branch.csr", "branch.crt", extensions="extendedKeyUsage=clientAuth\nsubjectAltName=DNS:branch\n")
+    was = (desk / "in.crt").read_bytes()
+    desk.cert(*take, "--purpose", "server", ok=False)
+    make_ca(desk, "other")
+    desk.cert(*take[:-5], "--ca", "other.crt", "--out", "in", "--force", ok=False)
+    assert (desk / "in.crt").read_bytes() == was
+
+
+def test_a_key_that_everybody_could_read_is_secret_after_a_renewal(desk):
+    for renew in (["self-sign", "--cn", "a"], ["csr", "--cn", "a"], ["import", "--certificate", "new.crt", "--key", "new.key"]):
+        desk.cert("self-sign", "--cn", "a", "--out", "new", "--force")
+        desk.cert("self-sign", "--cn", "a", "--out", "old", "--force")
+        (desk / "old.key").chmod(0o644)
+        assert "others may read it" in desk.cert("show", "old.key")
+        desk.cert(*renew, "--out", "old", "--force")
+        assert mode(desk / "old.key") == 0o600, renew
+        (desk / "old.key").chmod(0o640)
+        desk.cert(*renew, "--out", "old", "--force")
+        assert mode(desk / "old.key") == 0o640, renew
+    # Both or none: a directory is in the certificate's place.
+    was = (desk / "old.key").read_bytes()
+    (desk / "old.crt").unlink()
+    (desk / "old.crt").mkdir()
+    desk.cert("self-sign", "--cn", "a", "--out", "old", "--force", ok=False)
+    assert (desk / "old.key").read_bytes() == was
+    assert not list(desk.path.glob(".old*"))
+
+
 def test_errors_say_exactly_what_does_not_fit(desk):
     make_ca(desk)
     desk.cert("csr", "--cn", "vpn.example.com", "--out", "hub")

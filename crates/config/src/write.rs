@@ -26,6 +26,9 @@ pub struct PreparedFile {
     path: PathBuf,
     directory: PathBuf,
     beside: PathBuf,
+    /// The old file's other name while it may have to come back.
+    kept: PathBuf,
+    is_first: bool,
 }
 
 impl PreparedFile {
@@ -34,6 +37,24 @@ impl PreparedFile {
     /// # Errors
     /// The system refuses, a full disk for one; or the path is a link that somebody made to a file that is not theirs.
     pub fn new(path: &Path, content: &[u8], mode: u32) -> io::Result<Self> {
+        Self::with(path, content, mode, |old| Some(Access::of_old(old, 0o7777)))
+    }
+
+    /// Writes a new file that holds a secret: a new one is its owner's, and a group's only where [`write_atomic`] says so. An old one's
+    /// owner and group are kept, unless everybody could read it: then it says nothing about who is to.
+    ///
+    /// # Errors
+    /// As [`PreparedFile::new`].
+    pub fn secret(path: &Path, content: &[u8]) -> io::Result<Self> {
+        Self::with(path, content, 0o600, |old| (old.mode() & 0o007 == 0).then(|| Access::of_old(old, 0o640)))
+    }
+
+    fn with(
+        path: &Path,
+        content: &[u8],
+        mode: u32,
+        of_old: impl FnOnce(&fs::Metadata) -> Option<Access>,
+    ) -> io::Result<Self> {
         let path = behind_link(path)?;
         let old = fs::metadata(&path).ok();
         let directory = match path.parent() {
@@ -41,10 +62,11 @@ impl PreparedFile {
             _ => PathBuf::from("."),
         };
         let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy().into_owned();
-        let beside = directory.join(format!(".{name}.{}.new", std::process::id()));
-        let prepared = Self { path, directory, beside };
-        let access = match &old {
-            Some(old) => Access { uid: old.uid(), gid: old.gid(), mode: old.mode() & 0o7777 },
+        let [beside, kept] =
+            ["new", "old"].map(|end| directory.join(format!(".{name}.{}.{end}", std::process::id())));
+        let prepared = Self { path, directory, beside, kept, is_first: old.is_none() };
+        let access = match old.as_ref().and_then(of_old) {
+            Some(access) => access,
             None => Access::of_new(&fs::metadata(&prepared.directory)?, mode),
         };
         write_beside(&prepared.beside, content, &access)?;
@@ -59,6 +81,36 @@ impl PreparedFile {
         fs::rename(&self.beside, &self.path)
     }
 
+    /// Puts several in their places: all of them, or on an error none.
+    ///
+    /// # Errors
+    /// The system refuses; the error says which file. If it is only that the names may not outlast a power cut, they are in their places.
+    pub fn rename_all(files: &[Self]) -> io::Result<()> {
+        for (at, file) in files.iter().enumerate() {
+            file.keep_old();
+            if let Err(error) = file.rename() {
+                files[..at].iter().for_each(Self::put_back);
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", file.path.display())));
+            }
+        }
+        files.iter().try_for_each(Self::sync)
+    }
+
+    /// Gives the old file a second name.
+    fn keep_old(&self) {
+        // Of a process of the same number that was killed.
+        let _ = fs::remove_file(&self.kept);
+        // Where a file cannot have two names there is no way back, which is no reason not to go.
+        let _ = fs::hard_link(&self.path, &self.kept);
+    }
+
+    fn put_back(&self) {
+        let _ = match self.is_first {
+            true => fs::remove_file(&self.path),
+            false => fs::rename(&self.kept, &self.path),
+        };
+    }
+
     /// Sees that the new name outlasts a power cut.
     ///
     /// # Errors
@@ -70,8 +122,9 @@ impl PreparedFile {
 
 impl Drop for PreparedFile {
     fn drop(&mut self) {
-        // It has taken the other's place, or is of no use.
+        // It has taken the other's place, or is of no use; the old one is not to come back any more.
         let _ = fs::remove_file(&self.beside);
+        let _ = fs::remove_file(&self.kept);
     }
 }
 
@@ -98,6 +151,11 @@ struct Access {
 }
 
 impl Access {
+    /// What an old file has, of its mode what `mask` leaves.
+    fn of_old(old: &fs::Metadata, mask: u32) -> Self {
+        Self { uid: old.uid(), gid: old.gid(), mode: old.mode() & mask }
+    }
+
     /// What root gives a new file in a directory.
     fn of_new(directory: &fs::Metadata, mode: u32) -> Self {
         // A directory that all may write to, /tmp for one, says nothing about groups.
@@ -180,6 +238,58 @@ mod tests {
         let path = directory.join("c.key");
         write_atomic(&path, b"secret", 0o600).expect("written");
         assert_eq!(of(&path).2, 0o600);
+        fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn a_secret_that_everybody_could_read_is_one_again() {
+        let directory = std::env::temp_dir().join(format!("causeway-write-secret-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let path = directory.join("a.key");
+        let write = |mode: u32| {
+            fs::write(&path, "old").expect("written");
+            fs::set_permissions(&path, Permissions::from_mode(mode)).expect("changed");
+            PreparedFile::secret(&path, b"new").and_then(|prepared| prepared.rename()).expect("written");
+            fs::metadata(&path).expect("there").mode() & 0o7777
+        };
+        assert_eq!([0o640, 0o600, 0o660, 0o400].map(write), [0o640, 0o600, 0o640, 0o400]);
+        assert_eq!([0o644, 0o604, 0o777].map(write), [0o600; 3]);
+        fs::remove_file(&path).expect("there");
+        assert_eq!(write(0o600), 0o600);
+        fs::remove_dir_all(&directory).expect("removed");
+        // In a directory that is shared with the service, the service goes on reading it.
+        let Some(directory) = shared_directory("shared-secret") else { return };
+        let path = directory.join("a.key");
+        fs::write(&path, "old").expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("changed");
+        PreparedFile::secret(&path, b"new").and_then(|prepared| prepared.rename()).expect("written");
+        let found = fs::metadata(&path).expect("there");
+        assert_eq!((found.gid(), found.mode() & 0o7777), (GROUP, 0o640));
+        fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn several_are_replaced_together_or_not_at_all() {
+        let directory = std::env::temp_dir().join(format!("causeway-write-several-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let [key, certificate, taken] = ["a.key", "a.crt", "taken"].map(|name| directory.join(name));
+        let replace = |to: [&Path; 2], text: &str| {
+            let prepared = to.map(|path| PreparedFile::new(path, text.as_bytes(), 0o600).expect("prepared"));
+            PreparedFile::rename_all(&prepared)
+        };
+        let read = |path: &Path| fs::read_to_string(path).expect("there");
+        replace([&key, &certificate], "one").expect("written");
+        replace([&key, &certificate], "two").expect("written");
+        assert_eq!((read(&key), read(&certificate)), ("two".into(), "two".into()));
+        // A directory is in the second one's place.
+        fs::create_dir_all(taken.join("in the way")).expect("a directory");
+        let told = replace([&key, &taken], "three").expect_err("refused").to_string();
+        assert!(told.contains("taken"), "{told}");
+        assert_eq!(read(&key), "two");
+        let new = directory.join("b.key");
+        replace([&new, &taken], "three").expect_err("refused");
+        assert!(!new.exists());
+        assert_eq!(fs::read_dir(&directory).expect("readable").count(), 3, "nothing is left behind");
         fs::remove_dir_all(&directory).expect("removed");
     }
 

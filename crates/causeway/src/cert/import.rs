@@ -8,6 +8,7 @@ use control::tls::{Authority, fingerprint_text, verify};
 use pki::{Facts, arrange, public_key, read_certificates, read_key_text, read_private_key};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use super::verify::{NO_NAME, Purpose, own_name};
 use super::{Output, write};
 use crate::Failure;
 
@@ -28,6 +29,9 @@ pub(crate) struct Import {
     /// Verify it against the CA certificates in this file before anything is written.
     #[arg(long)]
     ca: Option<PathBuf>,
+    /// What it is to be good for. Without it: what it says that it is for.
+    #[arg(long, value_enum, requires = "ca")]
+    purpose: Option<Purpose>,
     #[command(flatten)]
     output: Output,
 }
@@ -56,7 +60,10 @@ impl Import {
         }
         if let Some(ca) = &self.ca {
             let authority = Authority { ca: ca.clone(), crl: None };
-            let name = facts.names.first().map(|name| name.replacen('*', "any", 1));
+            let name = match self.purpose.unwrap_or_else(|| Purpose::of(&facts)) {
+                Purpose::Server => Some(own_name(&facts).ok_or_else(|| in_file(NO_NAME.into()))?),
+                Purpose::Client => None,
+            };
             verify(&chain.certificates, &authority, name.as_deref(), UnixTime::now()).map_err(in_file)?;
         }
         // A root that comes along is of no use to the other end: it has its own, or would not believe this one.
@@ -64,8 +71,8 @@ impl Import {
             true => &chain.certificates[..chain.certificates.len() - 1],
             false => &chain.certificates,
         };
-        write(&key, &read_key_text(&self.key)?, 0o600)?;
-        write(&crt, send.iter().map(pem).collect::<String>().as_bytes(), 0o644)?;
+        let text: String = send.iter().map(pem).collect();
+        write(Some((&key, &read_key_text(&self.key)?)), (&crt, text.as_bytes()))?;
         println!("wrote {} and {}", crt.display(), key.display());
         println!("{} with {} CA certificates behind it", facts.subject, send.len() - 1);
         match chain.complete {

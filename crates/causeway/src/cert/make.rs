@@ -1,6 +1,6 @@
 //! `causeway cert csr` and `self-sign`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use control::certificates::unix_now;
@@ -78,13 +78,15 @@ impl Whom {
         }
     }
 
-    /// Writes a new key, and tells where it is.
-    fn write_key(&self, key: &KeyPair, output: &Output) -> Result<PathBuf, Failure> {
+    /// Writes what was made with a key, and the key itself if it is new. Tells where that is.
+    fn write(&self, key: &KeyPair, output: &Output, public: (&Path, &str)) -> Result<PathBuf, Failure> {
+        let public = (public.0, public.1.as_bytes());
         if let Some(path) = &self.key_file {
+            write(None, public)?;
             return Ok(path.clone());
         }
         let path = output.file("key");
-        write(&path, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)?;
+        write(Some((&path, Zeroizing::new(key.serialize_pem()).as_bytes())), public)?;
         Ok(path)
     }
 
@@ -102,8 +104,8 @@ impl Request {
         whom.must_be_free(output, "csr")?;
         let key = whom.key()?;
         let request = pki::certificate_request(&whom.subject(), &key)?;
-        let (key, csr) = (whom.write_key(&key, output)?, output.file("csr"));
-        write(&csr, request.as_bytes(), 0o644)?;
+        let csr = output.file("csr");
+        let key = whom.write(&key, output, (&csr, &request))?;
         println!("wrote {} for the CA; the key stays here, in {}", csr.display(), key.display());
         println!(
             "with the CA's answer: causeway cert import --certificate ANSWER --key {} --out PREFIX",
@@ -119,8 +121,8 @@ impl SelfSign {
         whom.must_be_free(output, "crt")?;
         let key = whom.key()?;
         let certificate = pki::self_signed(&whom.subject(), &key, *days, unix_now())?;
-        let (key, crt) = (whom.write_key(&key, output)?, output.file("crt"));
-        write(&crt, certificate.as_bytes(), 0o644)?;
+        let crt = output.file("crt");
+        let key = whom.write(&key, output, (&crt, &certificate))?;
         let der = pki::read_certificates(&crt)?;
         println!("wrote {} and {}", crt.display(), key.display());
         println!("fingerprint = \"{}\"", fingerprint_text(&fingerprint(&der[0])));

@@ -8,6 +8,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use config::PreparedFile;
 use control::tls::{fingerprint, fingerprint_text};
 use pki::read_certificates;
 
@@ -75,8 +76,14 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     }
 }
 
-/// Writes a file atomically.
-fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Failure> {
-    config::write_atomic(path, content, mode)
-        .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))
+/// Writes a key, if there is a new one, and what belongs to it: both or none, so that no reload finds the one without the other.
+fn write(key: Option<(&Path, &[u8])>, public: (&Path, &[u8])) -> Result<(), Failure> {
+    let unwritten = |path: &Path, error| Failure(format!("cannot write {}: {error}", path.display()));
+    let mut files = Vec::new();
+    if let Some((path, content)) = key {
+        files.push(PreparedFile::secret(path, content).map_err(|error| unwritten(path, error))?);
+    }
+    let (path, content) = public;
+    files.push(PreparedFile::new(path, content, 0o644).map_err(|error| unwritten(path, error))?);
+    PreparedFile::rename_all(&files).map_err(|error| Failure(format!("cannot write {error}")))
 }

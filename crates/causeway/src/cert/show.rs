@@ -1,5 +1,7 @@
 //! `causeway cert show`.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -125,15 +127,27 @@ fn key(file: &Path, certificates: &[(PathBuf, Vec<u8>)]) -> Result<Value, Failur
             Err(_) => warnings.push(format!("it does not belong to the certificate in {}", path.display())),
         }
     }
-    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file)?) & 0o777;
-    if mode & 0o077 != 0 {
-        warnings.push(format!("others may read it (mode {mode:o}): chmod 600 {}", file.display()));
-    }
+    let directory = std::fs::canonicalize(file)?.parent().map(std::fs::metadata).transpose()?;
+    warnings.extend(
+        exposed(&std::fs::metadata(file)?, directory.as_ref())
+            .map(|(why, remedy)| format!("{why}: chmod {remedy} {}", file.display())),
+    );
     let digest = pki::fingerprint(&public);
     Ok(json!({
         "file": file, "holds": "a private key", "public_key_sha256": fingerprint_text(&digest),
         "belongs_to": belongs, "warnings": warnings,
     }))
+}
+
+/// Who may read or change a key that should not, and the mode that mends it. In /etc/causeway keys are of the group of the service, which
+/// has to read them; to take that away would end it.
+fn exposed(key: &Metadata, directory: Option<&Metadata>) -> Option<(String, &'static str)> {
+    let mode = key.mode() & 0o777;
+    let is_meant = key.gid() == 0 || directory.is_some_and(|directory| directory.gid() == key.gid());
+    if mode & 0o070 != 0 && !is_meant {
+        return Some((format!("the group {} may read it (mode {mode:o})", key.gid()), "go="));
+    }
+    (mode & 0o007 != 0).then(|| (format!("others may read it (mode {mode:o})"), "o="))
 }
 
 /// Lines for people.
@@ -174,4 +188,40 @@ fn layout(value: &Value) -> String {
         out += &format!("  warning      {}\n", text(warning));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    use super::*;
+
+    /// A group that there need not be.
+    const GROUP: u32 = 54_321;
+
+    #[test]
+    fn a_key_of_the_services_group_is_as_it_has_to_be() {
+        let directory = std::env::temp_dir().join(format!("causeway-show-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let key = directory.join("a.key");
+        fs::write(&key, "").expect("written");
+        let told = |mode: u32| {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("changed");
+            let of = |path: &Path| fs::metadata(path).expect("there");
+            exposed(&of(&key), Some(&of(&directory))).map(|(_, remedy)| remedy)
+        };
+        // As the package and `causeway cert` make them, which takes root.
+        let is_root =
+            chown(&directory, Some(0), Some(GROUP)).is_ok() && chown(&key, Some(0), Some(GROUP)).is_ok();
+        assert_eq!(told(0o640), None);
+        assert_eq!(told(0o644), Some("o="));
+        if is_root {
+            chown(&key, Some(0), Some(GROUP + 1)).expect("changed");
+            assert_eq!((told(0o640), told(0o644), told(0o600)), (Some("go="), Some("go="), None));
+            chown(&key, Some(0), Some(0)).expect("changed");
+            assert_eq!((told(0o640), told(0o604)), (None, Some("o=")));
+        }
+        fs::remove_dir_all(&directory).expect("removed");
+    }
 }

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use control::tls::{Authority, verify};
 use pki::{Facts, public_key, read_certificates, read_private_key};
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::Failure;
+
+pub(super) const NO_NAME: &str =
+    "it names no host (no DNS name and no address among its subject alternative names)";
 
 #[derive(Args)]
 pub(crate) struct Verify {
@@ -31,9 +34,28 @@ pub(crate) struct Verify {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Purpose {
+pub(super) enum Purpose {
     Server,
     Client,
+}
+
+impl Purpose {
+    /// What a certificate is for, by what it says: a server's, unless it is for clients only or has no name that one could connect to.
+    pub(super) fn of(facts: &Facts) -> Self {
+        let says = |usage: &str| facts.usages.iter().any(|own| own == usage);
+        let is_client_only = says("TLS client") && !says("TLS server") && !says("anything");
+        if is_client_only || (!says("TLS server") && own_name(facts).is_none()) {
+            Self::Client
+        } else {
+            Self::Server
+        }
+    }
+}
+
+/// A name that it has and that a client could ask for; certificates carry others too, of mailboxes for one. A wildcard stands for any.
+pub(super) fn own_name(facts: &Facts) -> Option<String> {
+    let names = facts.names.iter().map(|name| name.replacen('*', "any", 1));
+    names.into_iter().find(|name| ServerName::try_from(name.as_str()).is_ok())
 }
 
 impl Verify {
@@ -50,10 +72,7 @@ impl Verify {
         // Without a name that is asked for, one that it has: all the rest is verified all the same.
         let name = match (&self.name, self.purpose) {
             (Some(name), Purpose::Server) => Some(name.clone()),
-            (None, Purpose::Server) => match facts.names.first() {
-                Some(name) => Some(name.replacen('*', "any", 1)),
-                None => return Err(in_file("it names nobody (no subject alternative name)".into())),
-            },
+            (None, Purpose::Server) => Some(own_name(&facts).ok_or_else(|| in_file(NO_NAME.into()))?),
             (_, Purpose::Client) => None,
         };
         let authority = Authority { ca: self.ca.clone(), crl: self.crl.clone() };
