@@ -11,8 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 SUITE = "bookworm"
 
-# Beside a minimal Debian only what the package itself asks for, so that a test needs no archive: libraries, adduser.
-BESIDE = ["adduser", "libnuma1", "libelf1", "libbpf1", "libxdp1", "zlib1g"]
+# Beside a minimal Debian only what the package itself asks for, so that a test needs no archive: libraries, adduser, kill.
+BESIDE = ["adduser", "procps", "libnuma1", "libelf1", "libbpf1", "libxdp1", "zlib1g"]
 
 
 def base():

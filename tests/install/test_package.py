@@ -85,6 +85,7 @@ def test_pages_lead_to_what_is_in_the_package(package, tmp_path):
 
 def test_no_dpdk_package_is_needed(package, tmp_path):
     depends = field(package, "Depends")
+    assert "procps" in depends, "systemctl reload runs its kill"
     assert "libc6" in depends and "librte" not in depends and "dpdk" not in depends and "ipsec" not in depends, depends
     binary = extracted(package, tmp_path) / "usr/bin/causeway"
     needed = subprocess.run(["readelf", "--dynamic", binary], check=True, stdout=subprocess.PIPE, text=True).stdout
