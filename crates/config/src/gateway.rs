@@ -6,10 +6,8 @@ use ipnet::IpNet;
 use wire::mac::MacAddr;
 use wire::tunnel::TunnelId;
 
+use crate::ports::check_interface;
 use crate::reader::{Found, Table};
-
-/// Longest name of a Linux interface (IFNAMSIZ without its end).
-const MAX_INTERFACE_NAME: usize = 15;
 
 /// A segment's gateway: a host interface in the kernel, which routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +36,11 @@ pub struct Route {
 }
 
 impl Gateway {
+    /// What the appliance's end of its cable is named after: there a character is added, for which the longest name has no room.
+    pub(crate) fn cable(&self) -> &str {
+        &self.interface[..self.interface.len().min(14)]
+    }
+
     /// Whether this is one of its own addresses.
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.addr() == address)
@@ -75,7 +78,7 @@ pub(crate) fn read(segment: &Table<'_>, tunnel_id: Option<TunnelId>) -> Option<G
         usable
     });
     let interface = match interface {
-        Some(name) => checked_name(&table, name)?,
+        Some(Found { value, at }) => check_interface(&table, "interface", &value, at).then_some(value)?,
         None => format!("cw{}", tunnel_id?),
     };
     let gateway = Gateway {
@@ -139,20 +142,6 @@ fn check_addresses(table: &Table<'_>, found: Vec<Found<IpNet>>) -> Vec<IpNet> {
         addresses.push(value);
     }
     addresses
-}
-
-fn checked_name(table: &Table<'_>, name: Found<String>) -> Option<String> {
-    let good = (1..=MAX_INTERFACE_NAME).contains(&name.value.len())
-        && name.value.chars().all(|c| c.is_ascii_graphic() && !"/:".contains(c))
-        && !matches!(name.value.as_str(), "." | "..");
-    if !good {
-        let problem = format!(
-            "{:?} cannot name a Linux interface: 1 to 15 characters, without space, / and :",
-            name.value
-        );
-        table.fault(Some(name.at), "interface", problem);
-    }
-    good.then_some(name.value)
 }
 
 fn routes(table: &Table<'_>) -> Vec<Found<Route>> {

@@ -78,17 +78,26 @@ pub(crate) const MAX_PORTS: usize = 255;
 /// Most uplinks: a session has a path by each, of which the protocol allows so many.
 const MAX_UPLINKS: usize = 4;
 
+/// Longest name of a Linux interface (IFNAMSIZ without its end).
+const MAX_INTERFACE_NAME: usize = 15;
+
 /// An Ethernet MTU that any sensible network has.
 const DEFAULT_MTU: u64 = 1500;
 
 pub(crate) fn read(root: &Table<'_>) -> Vec<Port> {
     let mut ports = Vec::new();
     let mut names = HashMap::new();
+    let mut nics = HashMap::new();
     let tables = root.tables("port");
     for table in &tables {
         if let Some(port) = port(table) {
             if names.insert(port.name.clone(), ()).is_some() {
                 table.fault(None, "name", format!("there is another port {:?}", port.name));
+            }
+            if let Device::Pci(address) = &port.device {
+                if let Some(other) = nics.insert(address.to_lowercase(), port.name.clone()) {
+                    table.fault(None, "device", format!("{address} is the NIC of port {other:?} already"));
+                }
             }
             ports.push(port);
         }
@@ -116,7 +125,7 @@ pub(crate) fn read(root: &Table<'_>) -> Vec<Port> {
     ports
 }
 
-fn port(table: &Table<'_>) -> Option<Port> {
+pub(crate) fn port(table: &Table<'_>) -> Option<Port> {
     let name = table.required("name", table.string("name"));
     let role = table.required("role", table.string("role")).and_then(|found| match found.value.as_str() {
         "trunk" => Some(Role::Trunk),
@@ -139,9 +148,15 @@ fn port(table: &Table<'_>) -> Option<Port> {
                 ),
             );
         }
+        if let Some(Device::Kernel(interface) | Device::AfPacket(interface)) = &device {
+            check_interface(table, "device", interface, found.at);
+        }
         device
     });
-    let interface = table.string("interface").map(|found| found.value);
+    let interface = table.string("interface").map(|found| {
+        check_interface(table, "interface", &found.value, found.at);
+        found.value
+    });
     let mtu = table.number("mtu", 1280..=9600).map_or(DEFAULT_MTU, |found| found.value) as u16;
     let vtep_table = table.table_or_empty("vtep");
     let vtep = if vtep_table.is_present() { vtep(&vtep_table) } else { None };
@@ -167,6 +182,19 @@ fn port(table: &Table<'_>) -> Option<Port> {
         );
     }
     Some(Port { name, role, device, interface, mtu, vtep, max_macs, sub_interfaces })
+}
+
+/// Notes a name that no Linux interface can have. Returns whether it is good.
+pub(crate) fn check_interface(table: &Table<'_>, key: &str, name: &str, at: usize) -> bool {
+    let good = (1..=MAX_INTERFACE_NAME).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_graphic() && !"/:".contains(c))
+        && !matches!(name, "." | "..");
+    if !good {
+        let problem =
+            format!("{name:?} cannot name a Linux interface: 1 to 15 characters, without space, / and :");
+        table.fault(Some(at), key, problem);
+    }
+    good
 }
 
 fn device(text: &str) -> Option<Device> {

@@ -83,6 +83,8 @@ struct Taken {
     attachments: HashMap<(usize, Encap), String>,
     addresses: HashMap<IpAddr, String>,
     interfaces: HashMap<String, String>,
+    /// Of gateways' interfaces what the other end of their cable is named after.
+    cables: HashMap<String, String>,
     /// Numbers of ports.
     ports: usize,
 }
@@ -221,6 +223,13 @@ fn take_gateway(table: &Table<'_>, gateway: &Gateway, label: &str, taken: &mut T
     }
     if let Some(other) = taken.interfaces.insert(gateway.interface.clone(), label.into()) {
         let problem = format!("{:?} is the interface of {other} already", gateway.interface);
+        table.fault(None, "gateway.interface", problem);
+    } else if let Some(other) = taken.cables.insert(gateway.cable().into(), label.into()) {
+        let problem = format!(
+            "{:?} begins with the same {} characters as the interface of {other}, after which the appliance's ends of both are named",
+            gateway.interface,
+            gateway.cable().len()
+        );
         table.fault(None, "gateway.interface", problem);
     }
     taken.ports += 1;

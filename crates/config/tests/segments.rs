@@ -46,6 +46,45 @@ fn told(segment: &str, site: &str, more: &str) -> String {
 const GATEWAY: &str = "gateway = { addresses = [\"10.1.0.1/24\", \"fd00::1/64\"], egress = [\"10.1.0.1\"] }";
 
 #[test]
+fn a_port_has_a_nic_and_an_interface_that_there_can_be() {
+    let port = |name: &str, device: &str| {
+        format!("[[port]]\nname = \"{name}\"\nrole = \"trunk\"\ndevice = \"{device}\"\n")
+    };
+    let twice = port("a", "0000:0A:00.0") + &port("b", "0000:0a:00.0");
+    let all = told("", "", &twice);
+    assert!(all.contains("port[4].device: 0000:0a:00.0 is the NIC of port \"a\" already"), "{all}");
+    for device in ["kernel:enp0s20f0u1u2i5x", "af_packet:enp0s20f0u1u2i5x", "kernel:a b", "kernel:../eth0"] {
+        let all = told("", "", &port("a", device));
+        assert!(all.contains("port[3].device") && all.contains("cannot name a Linux interface"), "{all}");
+    }
+    let all = told("", "", &(port("a", "0000:0a:00.0") + "interface = \"enp0s20f0u1u2i5x\"\n"));
+    assert!(all.contains("port[3].interface") && all.contains("cannot name a Linux interface"), "{all}");
+    parse(
+        "",
+        "",
+        &(port("a", "0000:0a:00.0") + &port("b", "0000:0a:00.1") + &port("c", "kernel:abcdefghijklmno")),
+    )
+    .expect("good");
+}
+
+#[test]
+fn gateways_ends_of_cables_have_names_of_their_own() {
+    let gateway = |name: &str, at: u8| {
+        format!("gateway = {{ addresses = [\"10.{at}.0.1/24\"], interface = \"{name}\" }}\n")
+    };
+    let other = |name: &str| format!("[[segment]]\nname = \"b\"\ntunnel_id = 11\n{}", gateway(name, 2));
+    let all = told(&gateway("gw-production-1", 1), "", &other("gw-production-2"));
+    assert!(
+        all.contains("segment[2].gateway.interface: \"gw-production-2\" begins with the same 14"),
+        "{all}"
+    );
+    assert!(
+        told(&gateway("gw-production-", 1), "", &other("gw-production-2")).contains("begins with the same")
+    );
+    parse(&gateway("gw-productio-1", 1), "", &other("gw-productio-2")).expect("good");
+}
+
+#[test]
 fn what_a_segment_can_have_is_read() {
     let config = parse(
         &format!("{GATEWAY}\nmss_clamp = false\nunknown_unicast = \"drop\"\nmax_macs = 7\nstorm_control = {{ broadcast = 5 }}"),
