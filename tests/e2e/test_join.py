@@ -138,6 +138,14 @@ def test_sites_are_disabled_enabled_and_get_new_passwords(lab):
     lab.causeway(lab.b, "reload", "--socket", lab.b.socket)
     lab.wait_up(30)
     assert "there is no site" in lab.site("remove", "nobody", ok=False)
+    # Two at once: the second waits for the first.
+    names = ["left", "right"]
+    running = [subprocess.Popen([str(word) for word in lab.a.namespace.command(lab.binary, "site", "add", name, "-c", lab.a.config)],
+                                stdout=subprocess.DEVNULL) for name in names]
+    assert [one.wait(60) for one in running] == [0, 0]
+    for name in names:
+        assert name in lab.site("list")
+        lab.site("remove", name)
 
 
 def test_only_what_we_speak_is_spoken(lab):

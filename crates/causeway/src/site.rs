@@ -1,5 +1,7 @@
 //! `causeway site`: the sites of a server's configuration.
 
+use std::collections::HashSet;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -7,8 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 use config::edit::Candidate;
-use config::{Config, Encap, Mode, Role, Segment, Server, write_atomic};
+use config::{Config, Encap, HostPort, MAX_SERVERS, Mode, Role, Segment, Server, write_atomic};
 use control::random::OsRandom;
+use nix::fcntl::{Flock, FlockArg};
 use pki::token::{Token, TokenSegment};
 use session::scram::Verifier;
 use zeroize::Zeroizing;
@@ -145,10 +148,17 @@ impl Add {
 impl Password {
     fn run(&self) -> Result<(), Failure> {
         let name = self.named.name.as_str();
+        // Nobody waits for what is typed: it is asked for before the file is opened, and for a site that there is.
+        let typed = if self.ask {
+            ServerFile::look(&self.named.config)?.must_have(name, true)?;
+            Some(passwd::read()?)
+        } else {
+            None
+        };
         let mut file = ServerFile::open(&self.named.config)?;
         file.must_have(name, true)?;
         let servers = if self.ask { Vec::new() } else { self.reach.servers(&file)? };
-        let password = if self.ask { passwd::read()? } else { new_password() };
+        let password = typed.unwrap_or_else(new_password);
         let verifier = Verifier::new(&password, &mut OsRandom::new())?.to_string();
         file.candidate.set(&["site", name, "verifier", &verifier])?;
         let token = (!self.ask).then(|| file.token(name, password, servers)).transpose()?;
@@ -173,7 +183,7 @@ fn new_password() -> Zeroizing<String> {
 }
 
 fn list(path: &Path) -> Result<(), Failure> {
-    let file = ServerFile::open(path)?;
+    let file = ServerFile::look(path)?;
     println!("{:<24} {:<9} {:<32} description", "site", "enabled", "segments");
     for site in &file.server.sites {
         let segments: Vec<&str> =
@@ -190,12 +200,24 @@ struct ServerFile<'a> {
     config: Config,
     server: Server,
     candidate: Candidate,
+    /// Held while it is changed. That of the directory: the file is another one after each change.
+    _lock: Option<Flock<File>>,
 }
 
 impl<'a> ServerFile<'a> {
+    /// Reads it to change it, one command after the other.
     fn open(path: &'a Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure(format!("cannot read {}: {error} (see -c)", path.display())))?;
+        let place = fs::canonicalize(path).map_err(|error| unread(path, &error))?;
+        let directory = File::open(place.parent().unwrap_or(&place)).map_err(|error| unread(path, &error))?;
+        let lock = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, error)| {
+            Failure(format!("cannot lock the directory of {}: {error}", path.display()))
+        })?;
+        Ok(Self { _lock: Some(lock), ..Self::look(path)? })
+    }
+
+    /// Reads it.
+    fn look(path: &'a Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(path).map_err(|error| unread(path, &error))?;
         let config = Config::parse(path, &text)?;
         let Mode::Server(server) = config.mode.clone() else {
             return Err(Failure(format!(
@@ -203,7 +225,7 @@ impl<'a> ServerFile<'a> {
                 path.display()
             )));
         };
-        Ok(Self { path, config, server, candidate: Candidate::new(path, &text)? })
+        Ok(Self { path, config, server, candidate: Candidate::new(path, &text)?, _lock: None })
     }
 
     fn must_have(&self, name: &str, there: bool) -> Result<(), Failure> {
@@ -256,6 +278,14 @@ impl<'a> ServerFile<'a> {
     /// Checks and writes the changed configuration, and tells the running appliance.
     fn write(&self) -> Result<(), Failure> {
         self.candidate.check()?;
+        // Editors and the console's commit know nothing of the lock.
+        let now = fs::read_to_string(self.path).map_err(|error| unread(self.path, &error))?;
+        if now != self.candidate.base() {
+            return Err(Failure(format!(
+                "{} was changed by somebody else meanwhile and is left as it is: try again",
+                self.path.display()
+            )));
+        }
         write_atomic(self.path, self.candidate.text().as_bytes(), 0o600)
             .map_err(|error| Failure(format!("cannot write {}: {error}", self.path.display())))?;
         match control::ask(&self.config.system.socket, "reload") {
@@ -280,6 +310,10 @@ impl<'a> ServerFile<'a> {
     }
 }
 
+fn unread(path: &Path, error: &std::io::Error) -> Failure {
+    Failure(format!("cannot read {}: {error} (see -c)", path.display()))
+}
+
 fn token_segment(segment: &Segment) -> TokenSegment {
     let vlan = segment.attachments.iter().find_map(|attachment| match attachment.encap {
         Encap::Vlan(vlan) => Some(vlan.get()),
@@ -292,10 +326,17 @@ impl Reach {
     /// Host and port, as given or as found.
     fn servers(&self, file: &ServerFile<'_>) -> Result<Vec<(String, u16)>, Failure> {
         let listen = file.server.listen;
+        if self.address.len() > MAX_SERVERS {
+            return Err(Failure(format!(
+                "--address is given {} times: a client tries {MAX_SERVERS} at most",
+                self.address.len()
+            )));
+        }
         let mut servers: Vec<(String, u16)> = Vec::new();
         for address in &self.address {
             servers.push(split(address, listen.port())?);
         }
+        distinct(&mut servers);
         if servers.is_empty() && !listen.ip().is_unspecified() {
             servers.push((listen.ip().to_string(), listen.port()));
         }
@@ -304,6 +345,9 @@ impl Reach {
             for interface in uplinks.filter_map(|port| port.interface.as_ref()) {
                 servers.extend(addresses(interface).into_iter().map(|address| (address, listen.port())));
             }
+            distinct(&mut servers);
+            // No client takes more: those of the first uplinks, IPv4 first, have to do.
+            servers.truncate(MAX_SERVERS);
         }
         if servers.is_empty() {
             return Err(Failure(
@@ -312,6 +356,12 @@ impl Reach {
         }
         Ok(servers)
     }
+}
+
+/// Leaves each address once, as a client wants them.
+fn distinct(servers: &mut Vec<(String, u16)>) {
+    let mut seen = HashSet::new();
+    servers.retain(|server| seen.insert(server.clone()));
 }
 
 /// `HOST`, `HOST:PORT`, `[v6]:PORT` or a bare IPv6 address.
@@ -325,10 +375,12 @@ fn split(text: &str, default: u16) -> Result<(String, u16), Failure> {
         None => (text, default),
     };
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if host.is_empty() || host.contains(char::is_whitespace) || port == 0 {
-        return Err(wrong());
+    // As a client reads it.
+    let address = HostPort { host: host.into(), port };
+    match address.to_string().parse::<HostPort>() {
+        Ok(HostPort { host, port }) => Ok((host, port)),
+        Err(_) => Err(wrong()),
     }
-    Ok((host.into(), port))
 }
 
 /// The addresses of an interface that others can reach, IPv4 first.
@@ -356,6 +408,91 @@ fn addresses(interface: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const SERVER: &str = r#"
+mode = "server"
+[[port]]
+name = "trunk0"
+role = "trunk"
+device = "kernel:lan0"
+[[port]]
+name = "wan"
+role = "uplink"
+device = "kernel:wan0"
+[[segment]]
+name = "servers"
+tunnel_id = 10
+[[segment.attachment]]
+port = "trunk0"
+vlan = 10
+[server]
+[system]
+socket = "none.sock"
+"#;
+
+    /// A server's configuration in a directory of its own.
+    fn server_file(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("causeway-site-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let path = directory.join("server.toml");
+        fs::write(&path, SERVER).expect("written");
+        path
+    }
+
+    fn add(file: &mut ServerFile<'_>, name: &str) {
+        let verifier = Verifier::new("secret", &mut OsRandom::new()).expect("random").to_string();
+        file.candidate.set(&["site", name, "verifier", &verifier]).expect("a site");
+    }
+
+    #[test]
+    fn sites_that_are_added_at_once_are_all_there() {
+        let path = server_file("at-once");
+        let names: Vec<String> = (0..8).map(|at| format!("site{at}")).collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(|| {
+                    let mut file = ServerFile::open(&path).expect("good");
+                    file.must_have(name, false).expect("it is new");
+                    add(&mut file, name);
+                    file.write().expect("written");
+                });
+            }
+        });
+        let file = ServerFile::look(&path).expect("good");
+        for name in &names {
+            file.must_have(name, true).expect("it is there");
+        }
+        fs::remove_dir_all(path.parent().expect("a directory")).expect("removed");
+    }
+
+    #[test]
+    fn what_others_changed_meanwhile_is_not_lost() {
+        let path = server_file("meanwhile");
+        let mut file = ServerFile::open(&path).expect("good");
+        add(&mut file, "branch");
+        let committed = format!("{SERVER}# by the console\n");
+        fs::write(&path, &committed).expect("written");
+        let Failure(told) = file.write().expect_err("it is another one");
+        assert!(told.contains("was changed by somebody else"), "{told}");
+        assert_eq!(fs::read_to_string(&path).expect("there"), committed);
+        fs::remove_dir_all(path.parent().expect("a directory")).expect("removed");
+    }
+
+    #[test]
+    fn a_token_has_no_more_addresses_than_a_client_takes() {
+        let path = server_file("addresses");
+        let file = ServerFile::look(&path).expect("good");
+        let reach = |count: usize| {
+            let address = (0..count).map(|at| format!("{at}.example.com")).collect();
+            Reach { address }.servers(&file).map(|servers| servers.len()).map_err(|Failure(told)| told)
+        };
+        assert_eq!(reach(MAX_SERVERS), Ok(MAX_SERVERS));
+        assert!(reach(MAX_SERVERS + 1).expect_err("too many").contains("8 at most"));
+        let twice = Reach { address: ["a.example.com", "a.example.com:443"].map(String::from).to_vec() };
+        let servers = twice.servers(&file).map_err(|Failure(told)| told);
+        assert_eq!(servers, Ok(vec![("a.example.com".into(), 443)]));
+        fs::remove_dir_all(path.parent().expect("a directory")).expect("removed");
+    }
+
     #[test]
     fn addresses_are_taken_apart() {
         let good = |text: &str| split(text, 443).map_err(|Failure(reason)| reason);
@@ -363,7 +500,7 @@ mod tests {
         assert_eq!(good("vpn.example.com:8443"), Ok(("vpn.example.com".into(), 8443)));
         assert_eq!(good("fd00::1"), Ok(("fd00::1".into(), 443)));
         assert_eq!(good("[fd00::1]:8443"), Ok(("fd00::1".into(), 8443)));
-        for bad in ["", ":443", "a:b", "a:0", "a b"] {
+        for bad in ["", ":443", "a:b", "a:0", "a b", "w\u{fc}rz.example.com"] {
             assert!(good(bad).is_err(), "{bad:?}");
         }
     }

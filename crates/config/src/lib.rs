@@ -39,7 +39,7 @@ pub use named::named_files;
 pub use ports::{Device, Port, Role, Vtep};
 pub use reader::{Errors, Fault};
 pub use segments::{Segment, StormLimits};
-pub use servers::{HostPort, Proxy, Servers};
+pub use servers::{HostPort, MAX_SERVERS, Proxy, Servers};
 pub use share::{ProxyProtocol, Share};
 pub use system::{Aead, Idle, LogFormat, SOCKET, System};
 pub use transport::Transport;

@@ -10,7 +10,7 @@ use crate::mode::{Password, password};
 use crate::reader::Table;
 
 /// Most servers of a client.
-const MAX_SERVERS: usize = 8;
+pub const MAX_SERVERS: usize = 8;
 
 /// TCP port of a server without one.
 const PORT: u16 = 443;
