@@ -77,6 +77,7 @@ def test_the_console_that_answers_first_is_asked(chroot):
         serial.answer("name servers", "192.0.2.53, 2001:db8::53")
         serial.answer("Write this?", "y")
         serial.wait("causeway setup --uplink enp0s17 --write")
+        serial.wait("causeway setup --apply")
         assert running.wait(60) == 0, running.stdout.read()
         screen.wait(f"It is set up on {serial.path}")
     finally:

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use config::Sketch;
 use machine::plan::{Bind, Pages, PlannedPort, UserSpace, Wishes};
 use machine::{Machine, Plan, Root, setup};
 use serde_json::json;
@@ -23,7 +24,7 @@ pub(crate) struct Setup {
     /// How NICs become ports.
     #[arg(long, value_enum, default_value_t = Driver::Auto)]
     bind: Driver,
-    /// Write what is proposed: a configuration to begin with if there is none, and a unit that binds NICs and reserves hugepages at each boot.
+    /// Write what is proposed: a configuration to begin with if there is none, and a unit that binds NICs and reserves hugepages at each boot. --apply does it before that.
     #[arg(long, conflicts_with_all = ["apply", "undo"])]
     write: bool,
     /// Do now what was written, as the unit does at boot.
@@ -78,6 +79,8 @@ pub(crate) fn run(wanted: &Setup) -> Result<(), Failure> {
         return Ok(());
     }
     let machine = Machine::look(&root);
+    let file = root.path(setup::CONFIG);
+    let there = std::fs::read_to_string(&file).ok().and_then(|text| Sketch::of(&file, &text));
     let plan = Plan::propose(
         &machine,
         &Wishes {
@@ -90,6 +93,7 @@ pub(crate) fn run(wanted: &Setup) -> Result<(), Failure> {
                 Driver::VfioPci => Bind::Driver(UserSpace::VfioPci),
                 Driver::UioPciGeneric => Bind::Driver(UserSpace::UioPciGeneric),
             },
+            memory_mb: there.map(|sketch| u64::from(sketch.system.memory_mb)),
         },
     )
     .map_err(Failure)?;
@@ -100,7 +104,9 @@ pub(crate) fn run(wanted: &Setup) -> Result<(), Failure> {
     }
     if wanted.write {
         tell(&setup::write(&root, &plan)?);
-        println!("\ncauseway setup --apply does it now; --undo puts everything back.");
+        println!(
+            "\nNothing is bound or reserved yet: causeway setup --apply does it now, as each boot will; --undo puts everything back."
+        );
     }
     Ok(())
 }
@@ -121,12 +127,6 @@ fn layout(machine: &Machine) -> String {
             (true, None) => "up".into(),
             (false, _) => "-".into(),
         };
-        let used = match (&nic.master, nic.has_default_route, nic.has_address) {
-            (Some(master), ..) => master.clone(),
-            (None, true, _) => "default route".into(),
-            (None, false, true) => "address".into(),
-            _ => "-".into(),
-        };
         rows.push([
             nic.name().to_owned(),
             or_dash(nic.pci.as_deref()),
@@ -135,7 +135,7 @@ fn layout(machine: &Machine) -> String {
             or_dash(nic.dpdk),
             nic.node.map_or("-".into(), |node| node.to_string()),
             link,
-            used,
+            or_dash(nic.used_by().as_deref()),
         ]);
     }
     let mut text = table(&rows);

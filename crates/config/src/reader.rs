@@ -142,6 +142,11 @@ impl<'a> Table<'a> {
         self.table.is_some()
     }
 
+    /// The line where it stands.
+    pub(crate) fn line(&self) -> usize {
+        line_of(self.document.text, self.at)
+    }
+
     /// Notes a fault of `key`, at `at` or else where the table stands.
     pub(crate) fn fault(&self, at: Option<usize>, key: &str, problem: impl Into<String>) {
         let key = match (self.name.as_str(), key) {

@@ -38,6 +38,8 @@ pub struct Nic {
     pub mbps: Option<i64>,
     /// The bridge or bond that the interface is part of.
     pub master: Option<String>,
+    /// Interfaces that lie on this one, as VLANs do. They go where it goes.
+    pub upper: Vec<String>,
     /// Whether the NIC is a virtual function of another (SR-IOV).
     pub is_virtual_function: bool,
     /// Whether the kernel has a default route over the interface.
@@ -63,6 +65,16 @@ impl Nic {
     /// Whether it works only together with the kernel's driver, to which it stays bound (mlx5).
     pub fn stays_with_the_kernel(&self) -> bool {
         self.dpdk == Some("mlx5")
+    }
+
+    /// What somebody uses it for, in a word or two; `None`: nobody does, as far as one can see.
+    pub fn used_by(&self) -> Option<String> {
+        match (&self.master, self.upper.is_empty()) {
+            (Some(master), _) => Some(master.clone()),
+            (None, false) => Some(self.upper.join(", ")),
+            _ if self.has_default_route => Some("default route".into()),
+            _ => self.has_address.then(|| "address".into()),
+        }
     }
 }
 
@@ -152,6 +164,7 @@ fn empty(model: String) -> Nic {
         has_link: false,
         mbps: None,
         master: None,
+        upper: Vec::new(),
         is_virtual_function: false,
         has_default_route: false,
         has_address: false,
@@ -166,6 +179,10 @@ fn fill_interface(root: &Root, nic: &mut Nic, interface: String, addresses: &Add
     nic.has_link = root.number(&format!("{net}/carrier")) == Some(1);
     nic.mbps = root.number(&format!("{net}/speed")).filter(|speed| *speed > 0);
     nic.master = root.link(&format!("{net}/master"));
+    nic.upper =
+        root.list(&net).iter().filter_map(|name| name.strip_prefix("upper_")).map(Into::into).collect();
+    // A bridge or bond is told as what it is.
+    nic.upper.retain(|upper| nic.master.as_ref() != Some(upper));
     nic.has_default_route = addresses.default_routes.contains(&interface);
     nic.has_address = addresses.with_address.contains(&interface);
     nic.interface = Some(interface);

@@ -28,6 +28,8 @@ pub struct Wishes {
     pub workers: Option<usize>,
     /// How NICs become ports.
     pub bind: Bind,
+    /// MiB of packet memory that a configuration has already.
+    pub memory_mb: Option<u64>,
 }
 
 /// How a NIC becomes a port.
@@ -141,7 +143,7 @@ impl Plan {
         let node = trunks.iter().chain(&uplinks).find_map(|nic| nic.node).unwrap_or(0);
         let workers = workers(&machine.cores, node, wishes.workers, &mut remarks);
         let needs_pages = ports.iter().any(|port| !port.device.starts_with("kernel:"));
-        let memory_mb = if needs_pages { MEMORY_MB } else { SMALL_MEMORY_MB };
+        let memory_mb = wishes.memory_mb.unwrap_or(if needs_pages { MEMORY_MB } else { SMALL_MEMORY_MB });
         let hugepages = if needs_pages { pages(machine, node, memory_mb) } else { Vec::new() };
         if !needs_pages {
             remarks.push("Ports on Linux interfaces need neither hugepages nor another driver.".into());
@@ -152,7 +154,7 @@ impl Plan {
     /// The beginning of a configuration: everything that can be known without asking.
     pub fn skeleton(&self) -> String {
         let mut text = String::from(
-            "# Written by `causeway setup --write`: the ports and cores of this machine. What only you can know is marked with <...>;\n\
+            "# Written by `causeway setup --write`: the ports and cores of this machine. What only you can know is marked with \"<...>\" (numbers go without the quotes);\n\
              # examples for each kind of deployment are in /usr/share/doc/causeway/examples.\n\n\
              mode = \"client\"            # \"server\" for the hub\n\n[system]\n",
         );
@@ -179,8 +181,8 @@ impl Plan {
             }
         }
         text.push_str(
-            "\n[[segment]]\nname = \"<name>\"\ntunnel_id = <1 to 4093, the same at both ends>\n[[segment.attachment]]\n\
-             port = \"trunk0\"\nvlan = <VLAN>\n\n[client]\nserver = \"<name or address of the server>\"\nuser = \"<this site's name>\"\n\
+            "\n[[segment]]\nname = \"<name>\"\ntunnel_id = \"<1 to 4093, the same at both ends>\"\n[[segment.attachment]]\n\
+             port = \"trunk0\"\nvlan = \"<VLAN>\"\n\n[client]\nserver = \"<name or address of the server>\"\nuser = \"<this site's name>\"\n\
              password_file = \"/etc/causeway/password\"\nfingerprint = \"<causeway cert fingerprint server.crt, at the server>\"\n",
         );
         text
@@ -201,11 +203,11 @@ fn contains(nics: &[&Nic], nic: &Nic) -> bool {
     nics.iter().any(|other| std::ptr::eq(*other, nic))
 }
 
-/// Whether nobody uses a NIC: real hardware (or what a hypervisor passes off as such) without address, bridge or route.
+/// Whether nobody uses a NIC: real hardware (or what a hypervisor passes off as such) without address, bridge, VLAN or route.
 fn is_idle(nic: &Nic) -> bool {
     let is_hardware = nic.pci.is_some() || nic.driver.is_some();
     let is_usable = nic.interface.is_some() || nic.is_bound_for_user_space();
-    is_hardware && is_usable && !nic.has_address && !nic.has_default_route && nic.master.is_none()
+    is_hardware && is_usable && nic.used_by().is_none()
 }
 
 /// Plans a port. `bindable` are the NICs that may all be taken from the kernel.
@@ -241,9 +243,9 @@ fn port(
             if nic.is_bound_for_user_space() {
                 let vfio = nic.driver.as_deref() == Some("vfio-pci");
                 (Some(pci), Some(if vfio { UserSpace::VfioPci } else { UserSpace::UioPciGeneric }))
-            } else if nic.has_default_route || nic.has_address {
+            } else if let Some(use_of) = use_of(nic) {
                 remarks.push(format!(
-                    "{} has an address that you may have come in by: it stays with the kernel. --bind vfio-pci takes it.",
+                    "{} {use_of}: it stays with the kernel. --bind vfio-pci takes it.",
                     nic.name()
                 ));
                 (None, None)
@@ -279,6 +281,15 @@ fn port(
             nic.driver.as_deref().unwrap_or("no driver"),
             nic.driver.as_deref().unwrap_or("vfio-pci")
         )),
+    }
+}
+
+/// How somebody uses a NIC, as a remark says it.
+fn use_of(nic: &Nic) -> Option<String> {
+    match (&nic.master, nic.upper.is_empty()) {
+        (Some(master), _) => Some(format!("is part of {master}")),
+        (None, false) => Some(format!("carries {}, which you may have come in by", nic.upper.join(", "))),
+        _ => nic.used_by().map(|_| "has an address that you may have come in by".into()),
     }
 }
 

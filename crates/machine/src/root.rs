@@ -3,8 +3,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// What answers a write to sysfs where no kernel does: it is told the file and the text.
+/// What answers a write to sysfs where no kernel does: it is told the file and the text. `systemctl` and what it is to do count as well.
 pub type Kernel = fn(&Root, &str, &str);
 
 /// The directory that stands for `/`.
@@ -77,6 +78,23 @@ impl Root {
             .write_all(text.as_bytes())?;
         if let Some(kernel) = self.1 {
             kernel(self, inside, text);
+        }
+        Ok(())
+    }
+
+    /// Has systemd read its units anew, where it runs.
+    pub(crate) fn reload_units(&self) -> io::Result<()> {
+        const PROGRAM: &str = "systemctl";
+        const WORD: &str = "daemon-reload";
+        if !self.has("run/systemd/system") {
+            return Ok(());
+        }
+        if let Some(kernel) = self.1 {
+            kernel(self, PROGRAM, WORD);
+        }
+        if self.is_real() {
+            let ended = Command::new(PROGRAM).arg(WORD).status()?;
+            return if ended.success() { Ok(()) } else { Err(io::Error::other(ended.to_string())) };
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::{Root, setup};
 const USER: &str = "causeway";
 
 /// The unit, as the package installs it.
-pub(crate) const UNIT: &str = "lib/systemd/system/causeway.service";
+pub const UNIT: &str = "lib/systemd/system/causeway.service";
 
 /// A user with its groups.
 struct User {

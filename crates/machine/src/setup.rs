@@ -10,11 +10,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use config::write_atomic;
+use config::{Device, Role, Sketch, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::UserSpace;
-use crate::{Plan, Root};
+use crate::{Machine, Plan, Root};
 
 /// What was there before, and what is to be. Not in /var/lib/causeway, which belongs to the service's user.
 pub const STATE: &str = "var/lib/causeway-setup/setup.json";
@@ -51,6 +51,20 @@ pub enum Error {
     /// What was kept is not what we keep.
     #[error("/{STATE} names {0}, which is nothing that causeway setup changes: nothing was done")]
     Foreign(String),
+    /// A NIC that would be bound is one that the configuration has from the kernel.
+    #[error(
+        "/{CONFIG}, line {line}: port {port:?} is {device}, which the kernel would have no more: nothing was written. {remedy}"
+    )]
+    InUse {
+        /// Where the port stands.
+        line: usize,
+        /// Its name.
+        port: String,
+        /// Its device as it is.
+        device: String,
+        /// What to do.
+        remedy: String,
+    },
     /// A driver is not there.
     #[error(
         "{module} is not there: modprobe {module} says why (linux-image-amd64 has it, linux-image-cloud-amd64 may not); the NICs were left as they are"
@@ -110,11 +124,13 @@ struct Before {
 /// Writes the files that set the machine up, and what is needed to undo it. Returns what was done, a line each.
 ///
 /// # Errors
-/// The machine was set up before, or a file cannot be written; what was written by then can be undone.
+/// The machine was set up before, its configuration has ports that the plan would take the NICs of, or a file cannot be written; what
+/// was written by then can be undone.
 pub fn write(root: &Root, plan: &Plan) -> Result<Vec<String>, Error> {
     if root.has(STATE) {
         return Err(Error::SetUpBefore);
     }
+    must_not_be_in_use(root, plan)?;
     let mut files = Vec::new();
     if !root.has(CONFIG) {
         files.push((CONFIG, plan.skeleton()));
@@ -169,6 +185,7 @@ pub fn write(root: &Root, plan: &Plan) -> Result<Vec<String>, Error> {
     if root.raw(CONFIG).is_some() && !state.files.iter().any(|file| file.path == CONFIG) {
         done.push(format!("left /{CONFIG} as it is"));
     }
+    done.extend(reload_units(root, &state));
     Ok(done)
 }
 
@@ -185,7 +202,9 @@ pub fn apply(root: &Root) -> Result<Vec<String>, Error> {
     }
     for pages in &state.plan.hugepages {
         let file = page_file(pages);
-        poke(root, &file, &pages.pages.to_string())?;
+        // Others may have asked for more since.
+        let there = root.number(&file).unwrap_or(0).max(0) as u64;
+        poke(root, &file, &pages.pages.max(there).to_string())?;
         let got = root.number(&file).unwrap_or(0);
         done.push(format!("node {}: {got} hugepages of {} KiB", pages.node, pages.page_kb));
         if got < pages.pages as i64 {
@@ -248,7 +267,53 @@ pub fn undo(root: &Root) -> Result<Vec<String>, Error> {
         done.push(format!("{} /{}", if file.before.is_some() { "restored" } else { "removed" }, file.path));
     }
     remove(root, STATE)?;
+    done.extend(reload_units(root, &state));
     Ok(done)
+}
+
+/// Refuses a plan that takes a NIC from the kernel which the configuration that is there has from it: at the next start the appliance
+/// would not find the port.
+fn must_not_be_in_use(root: &Root, plan: &Plan) -> Result<(), Error> {
+    let text = root.raw(CONFIG).unwrap_or_default();
+    let Some(sketch) = Sketch::of(&root.path(CONFIG), &text) else { return Ok(()) };
+    let machine = Machine::look(root);
+    for planned in plan.ports.iter().filter(|port| port.bind.is_some()) {
+        let Some(nic) = machine.nic(&planned.device) else { continue };
+        for (line, port) in &sketch.ports {
+            let (kind, interface) = match &port.device {
+                Device::Kernel(interface) => ("kernel", interface),
+                Device::AfPacket(interface) => ("af_packet", interface),
+                Device::Pci(_) | Device::Vdev(_) => continue,
+            };
+            if nic.interface.as_ref() != Some(interface) && !nic.upper.contains(interface) {
+                continue;
+            }
+            let of_uplink = if port.role == Role::Uplink {
+                format!(", interface = {interface:?}")
+            } else {
+                String::new()
+            };
+            return Err(Error::InUse {
+                line: *line,
+                port: port.name.clone(),
+                device: format!("{kind}:{interface}"),
+                remedy: format!(
+                    "Make it device = \"{}\"{of_uplink} and set [system] hugepages = true, or leave it to the kernel with --bind kernel",
+                    planned.device
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Tells systemd of units that were written or removed: a drop-in of a unit that it has loaded is not seen otherwise.
+fn reload_units(root: &Root, state: &State) -> Option<String> {
+    if !state.files.iter().any(|file| [UNIT, DROP_IN].contains(&file.path.as_str())) {
+        return None;
+    }
+    let error = root.reload_units().err()?;
+    Some(format!("systemd does not know of it yet ({error}): systemctl daemon-reload"))
 }
 
 const UNIT_TEXT: &str = "\
@@ -274,10 +339,10 @@ WantedBy=multi-user.target
 
 const DROP_IN_TEXT: &str = "\
 # Written by `causeway setup --write`; `causeway setup --undo` removes it. A NIC without an IOMMU reaches all memory, and whoever
-# drives it has to know physical addresses: that takes root.
+# drives it has to know physical addresses: that takes root. The group stays: what the service wrote without this is the group's, too.
 [Service]
 User=root
-Group=root
+Group=causeway
 AmbientCapabilities=
 CapabilityBoundingSet=
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_IPC_LOCK CAP_SYS_NICE CAP_SYS_RAWIO CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID CAP_SETPCAP

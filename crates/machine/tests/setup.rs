@@ -58,6 +58,34 @@ fn with_an_iommu_idle_nics_get_vfio_and_the_way_in_stays() {
 }
 
 #[test]
+fn what_carries_a_vlan_is_not_taken() {
+    // Whoever came in by lan0.20 would be out.
+    let tree = Tree::server();
+    tree.group(7, "0000:03:00.0");
+    tree.group(8, "0000:03:00.1");
+    tree.interface("lan0.20", 1500);
+    tree.link("sys/class/net/lan0/upper_lan0.20", "../lan0.20");
+    tree.link("sys/class/net/lan1/upper_br0", "../br0");
+    tree.link("sys/class/net/lan1/master", "../br0");
+    tree.file(
+        "proc/net/route",
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n\
+         lan0.20\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\n",
+    );
+    let nic = |name: &str| Machine::look(&tree.root()).nic(name).expect("there").used_by();
+    assert_eq!((nic("lan0").as_deref(), nic("lan1").as_deref()), (Some("lan0.20"), Some("br0")));
+    let devices = |wishes: &Wishes| {
+        let plan = propose(&tree.root(), wishes).expect("a plan");
+        (plan.ports.iter().map(|port| port.device.clone()).collect::<Vec<_>>(), plan.remarks.join("\n"))
+    };
+    assert_eq!(devices(&Wishes::default()).0, ["kernel:eth0", "kernel:lan0.20"]);
+    let trunks = ["lan0", "lan1"].map(String::from).to_vec();
+    let (found, remarks) = devices(&Wishes { trunks, ..Wishes::default() });
+    assert_eq!(found, ["kernel:lan0", "kernel:lan1", "kernel:lan0.20"], "{remarks}");
+    assert!(remarks.contains("lan0 carries lan0.20") && remarks.contains("lan1 is part of br0"), "{remarks}");
+}
+
+#[test]
 fn the_group_of_each_nic_decides() {
     let devices = |tree: &Tree| {
         let plan = propose(&tree.root(), &Wishes::default()).expect("a plan");
@@ -137,7 +165,10 @@ fn set_up_and_back_again() {
         tree.text("sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"),
         plan.hugepages[0].pages.to_string()
     );
-    assert!(tree.text("etc/systemd/system/causeway.service.d/setup.conf").contains("User=root"), "no IOMMU");
+    assert!(
+        tree.text("etc/systemd/system/causeway.service.d/setup.conf").contains("User=root\nGroup=causeway\n"),
+        "no IOMMU"
+    );
     // What vfio does then.
     for (group, pci) in (0..).zip(["0000:03:00.0", "0000:03:00.1", "0000:04:00.0"]) {
         assert!(tree.path(&format!("sys/bus/pci/devices/{pci}/driver")).ends_with("driver"));
@@ -161,6 +192,83 @@ fn set_up_and_back_again() {
         .collect();
     assert!(changed.is_empty(), "{changed:?}");
     assert!(matches!(setup::undo(&root), Err(setup::Error::NotSetUp)));
+}
+
+#[test]
+fn a_nic_of_the_configuration_is_not_taken_from_under_it() {
+    let tree = Tree::server();
+    let root = tree.root();
+    let plan = with_kernel_uplink(&tree);
+    let port = |device: &str, role: &str| {
+        format!("\n[[port]]\nname = \"a\"\nrole = \"{role}\"\ndevice = \"{device}\"\n")
+    };
+    for (device, role, remedy) in [
+        ("kernel:lan0", "trunk", "device = \"0000:03:00.0\" and set [system] hugepages = true"),
+        ("af_packet:lan1", "trunk", "device = \"0000:03:00.1\" and"),
+        ("kernel:eth1", "uplink", "device = \"0000:04:00.0\", interface = \"eth1\" and"),
+    ] {
+        tree.file(setup::CONFIG, &format!("mode = \"client\"\n{}", port(device, role)));
+        let told = setup::write(&root, &plan).expect_err(device).to_string();
+        assert!(told.contains("causeway.toml, line 3: port \"a\"") && told.contains(remedy), "{told}");
+        assert!(!root.has(setup::STATE) && !root.has(setup::UNIT), "{device}");
+    }
+    // What the plan leaves to the kernel, and what the configuration has from DPDK already.
+    tree.file(
+        setup::CONFIG,
+        &format!("mode = \"client\"\n{}{}", port("kernel:eth0", "uplink"), port("0000:03:00.0", "trunk")),
+    );
+    setup::write(&root, &plan).expect("written");
+}
+
+#[test]
+fn systemd_is_told_of_what_it_has_to_read_anew() {
+    let tree = Tree::server();
+    let plan = with_kernel_uplink(&tree);
+    let root = Root::new(tree.path("")).answered_by(|root, file, text| {
+        let path = root.path("told");
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        if file == "systemctl" {
+            let unit = if root.has(setup::UNIT) { "with" } else { "without" };
+            fs::write(path, format!("{before}{text} {unit} the unit\n")).expect("writable");
+        }
+    });
+    setup::write(&root, &plan).expect("written");
+    setup::undo(&root).expect("undone");
+    assert!(!root.has("told"), "no systemd runs");
+    tree.file("run/systemd/system/a", "");
+    setup::write(&root, &plan).expect("written");
+    assert_eq!(tree.text("told"), "daemon-reload with the unit\n");
+    setup::undo(&root).expect("undone");
+    assert_eq!(tree.text("told"), "daemon-reload with the unit\ndaemon-reload without the unit\n");
+}
+
+#[test]
+fn hugepages_are_never_made_less() {
+    let tree = Tree::server();
+    let root = tree.root();
+    let plan = with_kernel_uplink(&tree);
+    setup::write(&root, &plan).expect("written");
+    let file = "sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages";
+    tree.file(file, "4096\n");
+    setup::apply(&root).expect("applied");
+    assert_eq!(tree.text(file), "4096");
+    setup::undo(&root).expect("undone");
+    assert_eq!(tree.text(file), "0");
+    // And as many as the configuration takes.
+    tree.file(file, "0\n");
+    let wishes =
+        Wishes { memory_mb: Some(2048), uplinks: vec!["eth1".into()], ..bound_by(UserSpace::VfioPci) };
+    let plan = propose(&root, &wishes).expect("a plan");
+    assert_eq!((plan.memory_mb, plan.hugepages[0].pages), (2048, 1152));
+}
+
+#[test]
+fn what_is_begun_can_be_read() {
+    let tree = Tree::server();
+    let plan = with_kernel_uplink(&tree);
+    let sketch = config::Sketch::of(Path::new("causeway.toml"), &plan.skeleton()).expect("TOML");
+    assert_eq!(sketch.ports.len(), 3);
+    assert!(sketch.system.hugepages && sketch.system.memory_mb == 512);
 }
 
 #[test]
@@ -248,6 +356,20 @@ fn ports_of_the_kernel_alone_need_no_unit() {
     let plan = propose(&tree.root(), &Wishes { bind: Bind::Kernel, ..Wishes::default() }).expect("a plan");
     setup::write(&tree.root(), &plan).expect("written");
     assert!(!tree.path(setup::UNIT).exists());
+}
+
+#[test]
+fn the_service_starts_without_what_other_packages_have() {
+    let unit = include_str!("../../../appliance-config/systemd/causeway.service");
+    let paths = unit.lines().find_map(|line| line.strip_prefix("ExecPaths=")).expect("a line");
+    // systemd.exec(5): a path that is not there keeps the service from starting, unless it begins with "-".
+    let needed: Vec<&str> = paths.split_whitespace().filter(|path| !path.starts_with('-')).collect();
+    assert_eq!(needed, ["/usr/bin/causeway", "/usr/lib"]);
+    let program = unit.lines().find_map(|line| line.strip_prefix("ExecReload=")).expect("a line");
+    assert!(program.starts_with("/usr/bin/kill ") && paths.contains("-/usr/bin/kill"));
+    let control = include_str!("../../../package/control");
+    let depends = control.lines().find_map(|line| line.strip_prefix("Depends: ")).expect("a line");
+    assert!(depends.split(", ").any(|package| package == "procps"), "{depends}");
 }
 
 /// Every file and link of a tree with its content, but for temporary numbers with a newline at their end.

@@ -17,7 +17,7 @@ pub(super) fn examine(root: &Root, machine: &Machine, config: Option<&Config>, f
             "hugepages-few",
             format!("{free} MiB are free in hugepages, system.memory_mb takes {wanted}"),
             format!(
-                "echo {} > /proc/sys/vm/nr_hugepages, better at boot: causeway setup --write",
+                "echo {} > /proc/sys/vm/nr_hugepages; now and at each boot: causeway setup --write, then causeway setup --apply",
                 wanted.div_ceil(2) + 64
             ),
         );

@@ -35,7 +35,7 @@ pub(super) fn examine(root: &Root, machine: &Machine, port: &Port, address: &str
                 port.name,
                 nic.driver.as_deref().unwrap_or("no driver")
             ),
-            "causeway setup --write, with this NIC as --trunk or --uplink, binds it at each boot",
+            "causeway setup --write, with this NIC as --trunk or --uplink, then causeway setup --apply: it is bound now and at each boot",
         );
         if !has_module(root, "vfio-pci") && !has_module(root, "uio_pci_generic") {
             findings.error(
