@@ -114,6 +114,18 @@ def test_a_site_is_added_and_joins_with_nothing_else(lab):
     assert (password.read_text(), lab.b.config.read_text()) == was
     assert not list(lab.directory.glob(".*password"))
     lab.join(token, "--force")
+    # A second configuration in the same directory would take the password from the first.
+    other = lab.directory / "other.toml"
+    told = lab.causeway(lab.b, "join", token, "-c", other, "--trunk", "lan1", "--uplink", "eth0", ok=False)
+    assert "branch.password is there already" in told and not other.exists()
+    assert 'names no segment "vioce", but servers, voice' in lab.join(token, "--force", "--segment", "vioce=112", ok=False)
+    # What no option names is kept.
+    was = lab.b.config.read_text()
+    lab.b.config.write_text(was.replace("workers = [0]", "workers = [0]\nmemory_mb = 128"))
+    told = lab.causeway(lab.b, "join", token, "-c", lab.b.config, "--segment", "voice=111", "--force")
+    assert "are as they were" in told and "start it with: causeway run" in told
+    assert lab.b.config.read_text() == was.replace("workers = [0]", "workers = [0]\nmemory_mb = 128")
+    lab.join(token, "--force")
 
     lab.b.start()
     lab.wait_up()

@@ -198,6 +198,17 @@ pub fn quoted(text: &str) -> String {
     toml_edit::Value::from(text).to_string()
 }
 
+/// Of a text what stands under these keys of the root, with its comments.
+///
+/// # Errors
+/// It is no TOML.
+pub fn only(text: &str, keys: &[&str]) -> Result<String, EditError> {
+    let mut document = parse(text)?;
+    document.retain(|key, _| keys.contains(&key));
+    document.set_trailing("");
+    Ok(document.to_string())
+}
+
 fn parse(text: &str) -> Result<DocumentMut, EditError> {
     text.parse().map_err(|error: toml_edit::TomlError| EditError(format!("not TOML: {}", error.message())))
 }
