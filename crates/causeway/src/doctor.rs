@@ -52,13 +52,15 @@ pub(crate) fn run(wanted: &Doctor) -> Result<(), Failure> {
 
 /// What the package's service has to read when `file` is its configuration: that, and what it names.
 pub(crate) fn of_service(root: &Root, file: &Path) -> Vec<PathBuf> {
-    if file != root.path(machine::setup::CONFIG) {
+    // However it was spelt.
+    let [meant, usual] = [file, &root.path(machine::setup::CONFIG)].map(|path| path.canonicalize().ok());
+    if meant.is_none() || meant != usual {
         return Vec::new();
     }
-    let mut files = vec![file.to_owned()];
+    let usual = root.path(machine::setup::CONFIG);
     // Whoever cannot read it was told so before.
-    files.extend(config::named_files(file, &std::fs::read_to_string(file).unwrap_or_default()));
-    files
+    let named = config::named_files(&usual, &std::fs::read_to_string(&usual).unwrap_or_default());
+    std::iter::once(usual).chain(named).collect()
 }
 
 fn layout(file: Option<&Path>, findings: &[Finding]) -> String {
@@ -79,4 +81,29 @@ fn layout(file: Option<&Path>, findings: &[Finding]) -> String {
         text += "\nnothing is wrong\n";
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_services_configuration_is_known_however_it_is_spelt() {
+        let place = std::env::temp_dir().join(format!("causeway-doctor-{}", std::process::id()));
+        let usual = place.join("etc/causeway/causeway.toml");
+        fs::create_dir_all(place.join("etc/causeway")).expect("a directory");
+        fs::write(&usual, "[client]\npassword_file = \"secret\"\n").expect("written");
+        fs::write(place.join("other.toml"), "").expect("written");
+        std::os::unix::fs::symlink(&usual, place.join("link.toml")).expect("a link");
+        let root = Root::new(&place);
+        let wanted = [usual.clone(), place.join("etc/causeway/secret")];
+        for spelt in ["etc/causeway/causeway.toml", "etc/../etc/causeway//causeway.toml", "link.toml"] {
+            assert_eq!(of_service(&root, &place.join(spelt)), wanted, "{spelt}");
+        }
+        assert!(of_service(&root, &place.join("other.toml")).is_empty());
+        assert!(of_service(&root, &place.join("none.toml")).is_empty());
+        fs::remove_dir_all(&place).expect("removed");
+    }
 }

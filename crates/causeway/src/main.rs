@@ -48,13 +48,13 @@ enum Command {
     /// Run the appliance until SIGTERM or SIGINT.
     Run {
         /// The configuration file.
-        #[arg(short, long)]
+        #[arg(short, long, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
     /// Check a configuration and the files that it names. Ends with 0 when all is well, 1 when not.
     Check {
         /// The configuration file.
-        #[arg(short, long)]
+        #[arg(short, long, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
     /// Make, import, explain and verify certificates.
@@ -208,6 +208,20 @@ mod tests {
         let system = config::schema::find(config::schema::ROOT, "system").and_then(|key| key.kind.keys());
         let key = system.and_then(|keys| config::schema::find(keys, "socket")).expect("a key");
         assert_eq!(key.default, SOCKET);
+    }
+
+    #[test]
+    fn every_command_finds_the_configuration_where_it_usually_is() {
+        let cli = Cli::command();
+        let found: Vec<_> = commands(&cli)
+            .into_iter()
+            .flat_map(|command| command.get_arguments().map(move |argument| (command.get_name(), argument)))
+            .filter(|(name, argument)| argument.get_long() == Some("config") && *name != "doctor")
+            .collect();
+        assert!(found.len() > 7, "found them");
+        for (name, argument) in found {
+            assert_eq!(argument.get_default_values(), [DEFAULT_CONFIG], "causeway {name}");
+        }
     }
 
     /// The Markdown files of a directory and those below it.
