@@ -88,6 +88,14 @@ def test_links_between_the_documents_lead_somewhere():
     assert not broken, broken
 
 
+def test_what_a_reload_refuses_is_in_the_documents():
+    text = (ROOT / "crates/control/src/reload.rs").read_text()
+    keys = re.findall(r'\("system\.(\w+)", a', text)
+    page = (ROOT / "docs/tasks/change-a-running-appliance.md").read_text()
+    refused = "".join(line for line in page.splitlines() if "refused by name" in line)
+    assert len(keys) > 8 and not [key for key in keys if f"`{key}`" not in refused], keys
+
+
 def test_every_page_is_listed_where_its_kind_is():
     for directory in ("tasks", "decisions"):
         index = (ROOT / "docs" / directory / "README.md").read_text()
