@@ -227,6 +227,20 @@ def test_telnet_users_and_roles(lab):
     otto.expect(pexpect.EOF)
 
 
+def test_queues_have_their_counters(lab):
+    ping_times(lab["a10"], "10.10.0.2", count=3)
+    for port in lab.a.show("queues")["ports"]:
+        (queue,) = port["queues"]
+        assert port["note"] is None and queue["queue"] == 0
+        assert queue["rx_frames"] >= 3 and queue["tx_octets"] > 200, port
+        # The socket sees super-frames whole, and what the worker has not taken yet.
+        assert queue["device"]["rx_packets"] > 0 and queue["device"]["rx_dropped"] == 0, port
+    child = console(lab)
+    shown = run(child, "show queues")
+    assert re.search(r"trunk0 +kernel", shown) and "rx dropped 0" in shown and "commands" in shown
+    child.close()
+
+
 def test_sites_are_switched_and_sessions_begin_anew(lab):
     child = console(lab)
     assert "out of service" in run(child, "site disable branch")

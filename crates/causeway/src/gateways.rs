@@ -52,7 +52,7 @@ impl HostPorts for GatewayPorts {
             let added = PortChange::Add(PortQueues { port: index, queues, pace: Pace::Seldom });
             worker.try_send(added).map_err(|_| "a worker takes no orders")?;
         }
-        self.open.borrow_mut().insert(index.index(), OpenPort::Kernel(port, RefCell::new(0)));
+        self.open.borrow_mut().insert(index.index(), OpenPort::Kernel(port, RefCell::default()));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 
 use config::{Config, Device, Role};
-use control::{PortInfo, PortState};
+use control::{PortInfo, PortState, QueueCounters};
 use dpdk::{Eal, MbufPool, PortConfig, RxQueue, StartedPort, TxQueue, vdev};
 use kernelport::cut::Checksums;
 use kernelport::{KernelPort, Options, Spread};
@@ -24,8 +24,8 @@ pub(crate) const AROUND: u16 = 128;
 /// A port that receives and sends.
 pub(crate) enum OpenPort {
     Dpdk(StartedPort),
-    /// With the frames that it has missed so far.
-    Kernel(KernelPort, RefCell<u64>),
+    /// With what the kernel has counted so far for each pair of queues: frames, and those of them that it dropped.
+    Kernel(KernelPort, RefCell<Vec<(u64, u64)>>),
 }
 
 /// All ports, in the order of their indices, with each worker's queues.
@@ -106,12 +106,38 @@ impl OpenPort {
                 let link = port.link();
                 PortState { up: link.up, mbps: link.mbps, missed: port.missed() }
             }
-            Self::Kernel(port, missed) => {
+            Self::Kernel(port, counted) => {
                 let (up, mbps) = port.link();
-                *missed.borrow_mut() += port.missed();
-                PortState { up, mbps, missed: (*missed.borrow(), 0) }
+                count(port, counted);
+                let missed = counted.borrow().iter().map(|(_, dropped)| dropped).sum();
+                PortState { up, mbps, missed: (missed, 0) }
             }
         }
+    }
+
+    /// What is counted below the workers for each pair of queues.
+    pub(crate) fn queues(&self) -> QueueCounters {
+        match self {
+            Self::Dpdk(port) => port.queue_counters(),
+            Self::Kernel(port, counted) => {
+                count(port, counted);
+                let named = |(frames, dropped): &(u64, u64)| {
+                    vec![("rx_packets".into(), frames - dropped), ("rx_dropped".into(), *dropped)]
+                };
+                Some(counted.borrow().iter().map(named).collect())
+            }
+        }
+    }
+}
+
+/// Adds what the kernel has counted since the last time.
+fn count(port: &KernelPort, counted: &RefCell<Vec<(u64, u64)>>) {
+    let mut counted = counted.borrow_mut();
+    for (at, (frames, dropped)) in port.counted().enumerate() {
+        if counted.len() <= at {
+            counted.push((0, 0));
+        }
+        counted[at] = (counted[at].0 + frames, counted[at].1 + dropped);
     }
 }
 
@@ -213,7 +239,7 @@ fn open_kernel(wanted: &Wanted<'_>, interface: &str, workers: usize) -> Queued<k
     let (port, queues) = KernelPort::open::<BURST>(&options)?;
     let mac = port.mac();
     let queues = queues.into_iter().map(|pair| Queues::Kernel(Box::new(pair))).collect();
-    Ok((OpenPort::Kernel(port, RefCell::new(0)), queues, mac))
+    Ok((OpenPort::Kernel(port, RefCell::default()), queues, mac))
 }
 
 fn is_trunk(port: &config::Port) -> bool {

@@ -82,7 +82,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         commands: controls.commands,
         events: controls.events,
         notices: controls.notices,
-        port_states: controls.port_states,
+        lines: controls.lines,
         host_ports: controls.host_ports,
         records: controls.records,
         clock,

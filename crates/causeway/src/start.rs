@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use bridge::{Fdb, MAX_PORTS, MAX_SEGMENTS};
 use config::{Config, Device, Idle};
 use control::clock::Clock;
-use control::{HostPorts, PortInfo, PortState, RecordQueues, session_places};
+use control::{HostPorts, Lines, PortInfo, PortState, QueueCounters, RecordQueues, session_places};
 use counters::{CoreCounters, Counters};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use dpdk::{Eal, EalConfig, MbufPool, vdev};
@@ -47,7 +47,7 @@ pub(crate) struct Controls {
     pub(crate) commands: Vec<Sender<Command>>,
     pub(crate) events: Receiver<Event>,
     pub(crate) notices: Receiver<Notice>,
-    pub(crate) port_states: Box<dyn Fn() -> Vec<PortState>>,
+    pub(crate) lines: Box<dyn Lines>,
     pub(crate) host_ports: Box<dyn HostPorts>,
     pub(crate) records: Box<dyn RecordQueues>,
 }
@@ -104,8 +104,7 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
     }
     let gateways = GatewayPorts::new(port_changes);
     let ports = Rc::new(RefCell::new(ports));
-    let (shown, shown_gateways) = (Rc::clone(&ports), gateways.clone());
-    let first_gateway = infos.len();
+    let open = OpenPorts { ports: Rc::clone(&ports), gateways: gateways.clone(), first_gateway: infos.len() };
     let controls = Controls {
         ports: infos,
         tables,
@@ -114,15 +113,30 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
         commands,
         events,
         notices,
-        port_states: Box::new(move || {
-            let mut states: Vec<PortState> = shown.borrow().iter().map(OpenPort::state).collect();
-            shown_gateways.add_states(first_gateway, &mut states);
-            states
-        }),
+        lines: Box::new(open),
         host_ports: Box::new(gateways),
         records: Box::new(Records { queues: fallback, pool }),
     };
     Ok((DataPlane { workers, ports }, controls))
+}
+
+/// All ports, to be asked.
+struct OpenPorts {
+    ports: Rc<RefCell<Vec<OpenPort>>>,
+    gateways: GatewayPorts,
+    first_gateway: usize,
+}
+
+impl Lines for OpenPorts {
+    fn states(&self) -> Vec<PortState> {
+        let mut states: Vec<PortState> = self.ports.borrow().iter().map(OpenPort::state).collect();
+        self.gateways.add_states(self.first_gateway, &mut states);
+        states
+    }
+
+    fn queues(&self) -> Vec<QueueCounters> {
+        self.ports.borrow().iter().map(OpenPort::queues).collect()
+    }
 }
 
 impl DataPlane {

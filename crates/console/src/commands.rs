@@ -136,7 +136,7 @@ fn show() -> Node {
         )
         .asks(lines)]),
         word("ports", "Ports, their links and counters").asks(views::ports),
-        word("queues", "Queues of ports, and between threads").asks(any),
+        word("queues", "Queues of ports with their counters, and those between threads").asks(views::queues),
         word("segments", "Stretched networks, where they meet ports and sites").asks(views::segments),
         word("mac-table", "Learned MAC addresses").asks(views::mac_table).with(mac_filters(true)),
         word("sessions", "Sessions with transport, path, round trip, loss and keys")

@@ -41,7 +41,7 @@ use crate::places::NoPlace;
 use crate::random::OsRandom;
 use crate::requests::socket::RequestSocket;
 use crate::sessions::{BadVerifier, Sessions};
-use crate::show::{PortState, Shown};
+use crate::show::{Lines, Shown};
 use crate::snapshot::{PortInfo, Remote, Source};
 use crate::watched::Watched;
 
@@ -84,7 +84,7 @@ pub struct Params {
     /// News of the traffic.
     pub notices: Receiver<Notice>,
     /// Tells the state of each port's line.
-    pub port_states: Box<dyn Fn() -> Vec<PortState>>,
+    pub lines: Box<dyn Lines>,
     /// Opens the ports of gateways.
     pub host_ports: Box<dyn HostPorts>,
     /// The way of records between workers and TLS connections.
@@ -168,7 +168,7 @@ pub(crate) struct Parts {
     pub(crate) commands: Vec<Sender<Command>>,
     pub(crate) events: Receiver<Event>,
     pub(crate) notices: Receiver<Notice>,
-    port_states: Box<dyn Fn() -> Vec<PortState>>,
+    pub(crate) lines: Box<dyn Lines>,
     clock: Clock,
 }
 
@@ -179,8 +179,7 @@ impl Appliance {
     /// What of it the system or a file refuses.
     pub fn new(params: Params) -> Result<Self, ControlError> {
         let Params { file, check, config, load, reload, ports, tables, fdb, counters, .. } = params;
-        let Params { commands, events, notices, port_states, host_ports, mut records, clock, log, .. } =
-            params;
+        let Params { commands, events, notices, lines, host_ports, mut records, clock, log, .. } = params;
         let configure = Configure::new(file, check, &config);
         let operator = Operator::new(counters.clone(), log);
         let now = clock.now();
@@ -219,7 +218,7 @@ impl Appliance {
                 commands,
                 events,
                 notices,
-                port_states,
+                lines,
                 clock,
             },
             layout,
@@ -414,7 +413,7 @@ impl Appliance {
             fdb: &self.parts.fdb,
             guard: &self.guard,
             sites: self.sessions.status(),
-            ports: (self.parts.port_states)(),
+            ports: self.parts.lines.states(),
             shares: self.connections.shares(),
             refused: self.connections.refused(),
             runs: self.service_runs(),

@@ -53,5 +53,5 @@ pub use layout::session_places;
 pub use operator::Log;
 pub use requests::socket::ask;
 pub use sessions::{BadVerifier, check_verifiers};
-pub use show::{COMMANDS, PortState};
+pub use show::{COMMANDS, Lines, PortState, QueueCounters};
 pub use snapshot::PortInfo;

@@ -24,6 +24,18 @@ pub struct PortState {
     pub missed: (u64, u64),
 }
 
+/// What is counted below us for each pair of queues of a port, by name. `None`: nothing.
+pub type QueueCounters = Option<Vec<Vec<(String, u64)>>>;
+
+/// Asks the ports, by their number.
+pub trait Lines {
+    /// The state of each.
+    fn states(&self) -> Vec<PortState>;
+
+    /// What each counts by queue.
+    fn queues(&self) -> Vec<QueueCounters>;
+}
+
 /// All that can be shown.
 pub(crate) struct Shown<'a> {
     pub(crate) layout: &'a Layout,

@@ -355,6 +355,17 @@ impl Counters {
         totals
     }
 
+    /// What passed through one worker's queues of port number `index` since the start.
+    pub fn queue(&self, worker: usize, index: usize) -> PortTotals {
+        let mut totals = PortTotals::default();
+        self.cores
+            .get(worker)
+            .and_then(|core| core.ports.get(index))
+            .into_iter()
+            .for_each(|port| totals.add(port));
+        totals
+    }
+
     /// What entered segment number `index` from the local side and from sessions.
     pub fn segment(&self, index: usize) -> (SideTotals, SideTotals) {
         let (mut lan, mut tunnel) = (SideTotals::default(), SideTotals::default());

@@ -2,7 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-use dpdk_sys::{RTE_ETH_LINK_UP, rte_eth_dev_info, rte_eth_link, rte_eth_stats, rte_ether_addr};
+use dpdk_sys::{
+    RTE_ETH_LINK_UP, rte_eth_dev_info, rte_eth_link, rte_eth_stats, rte_eth_xstat, rte_eth_xstat_name,
+    rte_ether_addr,
+};
 use wire::mac::MacAddr;
 
 use crate::eal::c_string;
@@ -192,6 +195,39 @@ impl StartedPort {
         (stats.imissed, stats.rx_nombuf)
     }
 
+    /// What the driver counts for each queue, by what it is: `rx_packets`, `tx_bytes`. `None`: it counts no queue by itself.
+    pub fn queue_counters(&self) -> Option<Vec<Vec<(String, u64)>>> {
+        let id = self.port.id;
+        // SAFETY: the port exists; with no room for any the call tells how many there are.
+        let count = unsafe { dpdk_sys::rte_eth_xstats_get_names(id, std::ptr::null_mut(), 0) };
+        let count = usize::try_from(count).ok().filter(|count| *count > 0)?;
+        let mut names = vec![rte_eth_xstat_name::default(); count];
+        let mut values = vec![rte_eth_xstat::default(); count];
+        // SAFETY: the port exists; both have room for so many, and are filled by the calls.
+        let told = unsafe {
+            [
+                dpdk_sys::rte_eth_xstats_get_names(id, names.as_mut_ptr(), count as u32),
+                dpdk_sys::rte_eth_xstats_get(id, values.as_mut_ptr(), count as u32),
+            ]
+        };
+        if told.iter().any(|told| usize::try_from(*told) != Ok(count)) {
+            return None;
+        }
+        let mut queues = vec![Vec::new(); usize::from(self.queues)];
+        for value in values {
+            let Some(name) = usize::try_from(value.id).ok().and_then(|at| names.get(at)) else { continue };
+            let name: String = name
+                .name
+                .iter()
+                .take_while(|octet| **octet != 0)
+                .map(|octet| char::from(*octet as u8))
+                .collect();
+            let Some((queue, what)) = of_queue(&name) else { continue };
+            queues.get_mut(queue).into_iter().for_each(|queue| queue.push((what.clone(), value.value)));
+        }
+        queues.iter().any(|queue| !queue.is_empty()).then_some(queues)
+    }
+
     /// Stops and closes the port. It takes all its queues back, so that nobody polls a port that is gone; with
     /// some missing it stays as it is, which is harmless when the process ends.
     pub fn stop(self, queues: Vec<(RxQueue, TxQueue)>) -> Result<(), Error> {
@@ -215,5 +251,26 @@ impl StartedPort {
 
     fn failed(&self, what: &str, code: i32) -> Error {
         Error::code(format!("port {} {what}", self.port.device), code)
+    }
+}
+
+/// `rx_q3_packets` is `rx_packets` of queue 3.
+fn of_queue(name: &str) -> Option<(usize, String)> {
+    let (way, rest) = name.split_once("_q").filter(|(way, _)| matches!(*way, "rx" | "tx"))?;
+    let (queue, what) = rest.split_once('_')?;
+    Some((queue.parse().ok()?, format!("{way}_{what}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_queues_are_known_by_their_names() {
+        assert_eq!(of_queue("rx_q3_packets"), Some((3, "rx_packets".into())));
+        assert_eq!(of_queue("tx_q12_size_64_packets"), Some((12, "tx_size_64_packets".into())));
+        for other in ["rx_good_packets", "rx_qos_packets", "mac_q1_x", "rx_q1", ""] {
+            assert_eq!(of_queue(other), None, "{other}");
+        }
     }
 }

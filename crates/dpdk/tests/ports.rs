@@ -76,6 +76,10 @@ fn a_ring_gives_back_what_it_got(eal: &Eal, pool: &mut MbufPool) {
         free_burst(&mut back);
     }
     assert_eq!(received, sent + 32);
+    let counted = port.queue_counters().expect("the driver counts");
+    let of =
+        |name: &str| counted[0].iter().find(|(found, _)| found == name).map(|(_, value)| *value as usize);
+    assert_eq!((counted.len(), of("rx_packets"), of("tx_packets")), (1, Some(received), Some(sent + 32)));
     port.stop(queues).expect("stops");
 }
 

@@ -168,9 +168,10 @@ impl KernelPort {
         (up, speed.unwrap_or(0))
     }
 
-    /// Frames that the kernel dropped for want of room since the last call.
-    pub fn missed(&self) -> u64 {
-        self.sockets.iter().map(|socket| socket.missed()).sum()
+    /// For each pair of queues: frames that the kernel had for it, super-frames whole, and those of them that it dropped for want of room.
+    /// Both since the last call.
+    pub fn counted(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.sockets.iter().map(|socket| socket.counted())
     }
 }
 

@@ -91,8 +91,8 @@ impl PacketSocket {
         Ok(())
     }
 
-    /// Frames that the kernel dropped for want of room since the last call.
-    pub(crate) fn missed(&self) -> u64 {
+    /// Frames that the kernel had for us, and those of them that it dropped for want of room, since the last call.
+    pub(crate) fn counted(&self) -> (u64, u64) {
         let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
         let mut len = size_of::<libc::tpacket_stats>() as socklen_t;
         // SAFETY: a structure of the stated length that lives through the call.
@@ -105,7 +105,7 @@ impl PacketSocket {
                 &raw mut len,
             )
         };
-        if code == 0 { stats.tp_drops.into() } else { 0 }
+        if code == 0 { (stats.tp_packets.into(), stats.tp_drops.into()) } else { (0, 0) }
     }
 
     /// Sets an option. `T` is the structure or number that the option is defined with.

@@ -152,7 +152,37 @@ pub fn ports(answer: &Value) -> String {
 
 /// `show queues`.
 pub fn queues(answer: &Value) -> String {
-    any(&answer["queues"])
+    let mut out = table(
+        &answer["ports"],
+        &[
+            Column("PORT", "port"),
+            Column("KIND", "kind"),
+            Column("PAIRS", "pairs"),
+            Column("POLLED BY", "polled_by"),
+        ],
+    );
+    for port in rows(&answer["ports"]).filter(|port| port["queues"].is_array()) {
+        let columns = [
+            Column("QUEUE", "queue"),
+            Column("RX FRAMES", "rx_frames"),
+            Column("RX OCTETS", "rx_octets"),
+            Column("TX FRAMES", "tx_frames"),
+            Column("TX OCTETS", "tx_octets"),
+            Column("COUNTED BELOW", "device"),
+        ];
+        let _ = write!(out, "\n{}:\n{}", text(&port["port"]), table(&port["queues"], &columns));
+        if !port["note"].is_null() {
+            let _ = writeln!(out, "{}", text(&port["note"]));
+        }
+    }
+    let between = [
+        Column("BETWEEN THREADS", "queue"),
+        Column("FROM", "from"),
+        Column("TO", "to"),
+        Column("WAITING", "waiting"),
+        Column("ROOM", "room"),
+    ];
+    out + "\n" + &table(&answer["between_threads"], &between)
 }
 
 /// `show segments`.
