@@ -5,6 +5,9 @@
 --
 -- Records as they are on the line (`causeway capture session SITE outside`, `port wan`, or tcpdump): the header. Opened records
 -- (`causeway capture session SITE records`, link type USER0): header, blocks, and the whole frames in them.
+--
+-- It takes no key log and opens nothing: no command of the appliance gives keys away (docs/security.md says why). To see inside, let the
+-- appliance open the records (`records`), or capture the frames themselves (`session SITE inside`, `segment NAME`).
 
 local causeway = Proto("causeway", "Causeway record")
 local blocks = Proto("causeway_block", "Causeway block")
