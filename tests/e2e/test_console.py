@@ -227,6 +227,24 @@ def test_telnet_users_and_roles(lab):
     otto.expect(pexpect.EOF)
 
 
+def test_frames_and_filters_are_completed_word_by_word(lab):
+    child = console(lab)
+    child.send("explain seg\tser\tsrc 02:00:00:00:00:71 ds\tff:ff:ff:ff:ff:ff fr\t?")
+    child.expect("<NAME>.*\n +branch")
+    child.send("branch ?")
+    child.expect("size +How long.*<cr>")
+    child.send("\r")
+    child.expect("flooded to")
+    child.expect(PROMPT)
+    assert 'unknown "hots"; here: not' in run(child, "capture lines port trunk0 hots 1.2.3.4")
+    assert "incomplete; next: dst" in run(child, "explain segment servers src 02:00:00:00:00:71")
+    run(child, "configure")
+    run(child, "set seg guests tun 77")
+    assert "+tunnel_id = 77" in run(child, "compare")
+    run(child, "discard")
+    child.close()
+
+
 def test_queues_have_their_counters(lab):
     ping_times(lab["a10"], "10.10.0.2", count=3)
     for port in lab.a.show("queues")["ports"]:

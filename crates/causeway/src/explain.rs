@@ -1,10 +1,12 @@
 //! `causeway explain`: what becomes of a frame, step by step, here and at the other ends.
 
 use clap::Args;
+use console::tree::{Role, parse};
+use console::{commands, words};
 use serde_json::Value;
 
 use crate::Failure;
-use crate::ask::{Appliance, ask, request, text};
+use crate::ask::{Appliance, ask, text};
 
 /// Which frame.
 #[derive(Args)]
@@ -20,8 +22,10 @@ pub(crate) struct Explain {
 }
 
 pub(crate) fn run(explain: &Explain) -> Result<(), Failure> {
-    let answer =
-        ask(&explain.appliance.socket, &request("explain", &explain.words, &["segment", "port", "from"]))?;
+    let words: Vec<&str> =
+        std::iter::once("explain").chain(explain.words.iter().map(String::as_str)).collect();
+    let command = parse(commands::root(), &words, Role::Admin).map_err(|wrong| Failure(wrong.to_string()))?;
+    let answer = ask(&explain.appliance.socket, &words::join(&command.words))?;
     if explain.json {
         println!("{answer:#}");
         return Ok(());

@@ -2,8 +2,12 @@
 
 use std::sync::LazyLock;
 
+use crate::expression::expression;
 use crate::render::{any, done, lines, views};
 use crate::tree::{Arg, Local, Node, value, word};
+
+/// Octets of the largest frame that is captured, or explained.
+pub const MAX_FRAME: u64 = 9728;
 
 /// The commands of a console.
 pub fn root() -> &'static Node {
@@ -35,12 +39,7 @@ fn build() -> Node {
             .local(Local::Configure)
             .admin(),
         debug(),
-        word("explain", "What becomes of a frame, step by step, here and at the other end").then([value(
-            "WORDS",
-            Arg::Rest,
-            "segment NAME, source and destination MAC addresses, and more: see docs",
-        )
-        .asks(views::explained)]),
+        explain(),
         word("test", "Find what is wrong").then([
             word("segment", "Test frames and findings, in both directions").then([segment_name().asks(any)]),
             word("path", "Throughput, loss and round trip to a site, at a bounded rate")
@@ -57,14 +56,7 @@ fn build() -> Node {
             )
             .then([value("N", Arg::Number(1, 100), "So many")])])]),
         ])]),
-        word("capture", "Frames as they pass, a line for each; ^C ends it")
-            .then([word("lines", "A line for each frame").then([value(
-                "WORDS",
-                Arg::Rest,
-                "count N, seconds N, then port NAME, segment NAME, session NAME or drop REASON, and a filter",
-            )
-            .asks(any)])])
-            .admin(),
+        capture(),
         word("top", "Rates, workers, drops and alarms, live").local(Local::Top),
         word("terminal", "How this console shows things").then([word("length", "Lines of a page").then([
             value("LINES", Arg::Number(0, 512), "So many; 0: no pages").local(Local::TerminalLength),
@@ -157,11 +149,7 @@ fn show() -> Node {
         word("consoles", "Open consoles").asks(views::consoles),
         word("debug", "What is in the log").asks(any),
         word("log", "The last lines of the log").asks(views::log).with([
-            word("level", "Of this level and above").then([value(
-                "LEVEL",
-                Arg::Word,
-                "error, warn, info, debug, trace",
-            )]),
+            word("level", "Of this level and above").then([level()]),
             word("limit", "How many lines").then([value("N", Arg::Number(1, 1000), "So many")]),
         ]),
         word("top", "Rates, workers, drops and alarms").asks(any),
@@ -204,15 +192,88 @@ fn clear() -> Node {
 }
 
 fn debug() -> Node {
-    let level = value("LEVEL", Arg::Word, "error, warn, info, debug, trace").asks(done);
     let minutes =
         word("minutes", "For how long").then([value("N", Arg::Number(1, 240), "So many minutes").asks(done)]);
-    word("debug", "More in the log for a while: 10 minutes unless said otherwise")
-        .then([
-            word("off", "As it is normally").asks(done),
-            value("MODULE", Arg::Word, "control, session, pipeline, worker ...; all")
-                .then([level.then([minutes])]),
-        ])
+    word(
+        "debug",
+        "More in the log for a while, whatever becomes of this console: 10 minutes unless said otherwise",
+    )
+    .then([
+        word("off", "As it is normally").asks(done),
+        value("MODULE", Arg::Word, "control, session, pipeline, worker ...; all")
+            .then([level().asks(done).then([minutes])]),
+    ])
+    .admin()
+}
+
+fn level() -> Node {
+    value("LEVEL", Arg::Choice(&["error", "warn", "info", "debug", "trace"]), "error is the least, trace all")
+}
+
+fn port_name() -> Node {
+    value("NAME", Arg::Port, "The port's name")
+}
+
+fn explain() -> Node {
+    let mac = |help| value("MAC", Arg::Mac, help);
+    let frame = [
+        word("src", "Its source; needed").then([mac("The address")]).needed(),
+        word("dst", "Its destination; needed").then([mac("The address")]).needed(),
+        word("ip", "An IP packet, or to all an ARP request").then([value(
+            "ADDRESS",
+            Arg::Ip,
+            "To this address",
+        )]),
+        word("size", "How long it is: 60 octets unless said otherwise").then([value(
+            "OCTETS",
+            Arg::Number(14, MAX_FRAME),
+            "From its destination address on",
+        )]),
+        word("port", "It comes in on a port; else where its source was seen").then([port_name()]),
+        word("from", "It comes from a site").then([site_name()]),
+    ];
+    word("explain", "What becomes of a frame, step by step, here and at the other end").then([
+        word("segment", "A frame in a segment").then([segment_name().asks(views::explained).with(frame)]),
+        word("live", "The next frame that comes, on a trunk port or from a site")
+            .asks(views::explained)
+            .goes_on(expression),
+    ])
+}
+
+fn capture() -> Node {
+    let limits = [
+        word("count", "End after so many").then([value(
+            "N",
+            Arg::Number(1, 1_000_000_000),
+            "So many frames",
+        )]),
+        word("seconds", "End after so long: 10 minutes unless said otherwise").then([value(
+            "N",
+            Arg::Number(1, 31_536_000),
+            "So many seconds",
+        )]),
+        word("snap", "Read so much of each").then([value(
+            "OCTETS",
+            Arg::Number(1, MAX_FRAME),
+            "So many octets",
+        )]),
+    ];
+    let of_session = [
+        word("inside", "Frames that go into its tunnel and come out of it").asks(any).goes_on(expression),
+        word("outside", "Its records as datagrams").asks(any).goes_on(expression),
+        word("records", "Its records, opened").asks(any),
+    ];
+    let reason = value("REASON", Arg::Reason, "Only for this reason").asks(any).goes_on(expression);
+    let points = [
+        word("port", "What a port receives and sends").then([port_name().asks(any).goes_on(expression)]),
+        word("segment", "Frames where they enter a segment")
+            .then([segment_name().asks(any).goes_on(expression)]),
+        word("session", "Frames or records of a site")
+            .then([site_name().asks(any).then(of_session).goes_on(expression)]),
+        word("drops", "What is dropped, and why").asks(any).then([reason]).goes_on(expression),
+    ];
+    word("capture", "Frames as they pass, a line for each; ^C ends it")
+        .then([word("lines", "A line for each frame").with(limits).then(points)])
         .admin()
 }
 
@@ -221,7 +282,7 @@ fn mac_filters(with_limit: bool) -> Vec<Node> {
     let filters = [
         word("segment", "Only of a segment").then([segment_name()]),
         word("site", "Only behind a site").then([site_name()]),
-        word("port", "Only behind a port").then([value("NAME", Arg::Port, "The port's name")]),
+        word("port", "Only behind a port").then([port_name()]),
         word("mac", "Only this address").then([value("MAC", Arg::Mac, "The address")]),
     ];
     filters.into_iter().chain(with_limit.then_some(limit)).collect()

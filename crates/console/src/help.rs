@@ -1,7 +1,7 @@
 //! What `?` and the tab key say of a line that is not whole yet.
 
 use crate::filter::FILTERS;
-use crate::tree::{Names, Node, Role, Walk};
+use crate::tree::{Arg, Names, Node, Role, Walk, Wrong};
 use crate::words;
 
 /// Most names that help lists.
@@ -26,19 +26,32 @@ pub(crate) fn help(
     names: &dyn Names,
     candidate: Option<&str>,
 ) -> Result<Vec<(String, String)>, String> {
+    look(root, role, line, names, candidate).map(|(found, _)| found)
+}
+
+/// The same, and where the word begins that is being typed.
+fn look(
+    root: &Node,
+    role: Role,
+    line: &str,
+    names: &dyn Names,
+    candidate: Option<&str>,
+) -> Result<(Vec<(String, String)>, usize), String> {
     let (before, begun) = cut(line);
     let parts = words::parts(before);
     if parts.len() > 1 {
         let last = words::split(parts[parts.len() - 1]);
-        return Ok(match last.len() {
+        let found = match last.len() {
             0 => starting(FILTERS.iter().map(|(name, help)| ((*name).into(), (*help).into())), begun),
             _ => vec![("<PATTERN>".into(), "What to look for: text, or a regular expression".into())],
-        });
+        };
+        return Ok((found, before.len()));
     }
     let mut walk = Walk::new(root, role);
     for word in words::split(before) {
         walk.step(&word).map_err(|wrong| wrong.to_string())?;
     }
+    let begun = stuck(&mut walk, begun).map_err(|wrong| wrong.to_string())?;
     let mut found = Vec::new();
     if let Some((session, rest)) = candidate.zip(walk.rest()) {
         let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
@@ -50,8 +63,11 @@ pub(crate) fn help(
             None => found.push((node.word.to_owned(), node.help.to_owned())),
             Some(arg) => {
                 found.push((node.shown(), node.help.to_owned()));
-                let known = names.names(arg).into_iter().map(|name| (words::quote(&name), String::new()));
-                found.extend(known.take(MAX_NAMES));
+                let known = match arg {
+                    Arg::Choice(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+                    arg => names.names(arg),
+                };
+                found.extend(known.iter().take(MAX_NAMES).map(|name| (words::quote(name), String::new())));
             }
         }
     }
@@ -60,7 +76,7 @@ pub(crate) fn help(
         found.push(("<cr>".into(), "Do it".into()));
         found.push(("|".into(), "Filter what is shown".into()));
     }
-    Ok(found)
+    Ok((found, line.len() - begun.len()))
 }
 
 /// Completes the word before the cursor.
@@ -71,8 +87,8 @@ pub(crate) fn complete(
     names: &dyn Names,
     candidate: Option<&str>,
 ) -> Completion {
-    let (before, begun) = cut(line);
-    let Ok(found) = help(root, role, line, names, candidate) else { return Completion::Nothing };
+    let Ok((found, at)) = look(root, role, line, names, candidate) else { return Completion::Nothing };
+    let (before, begun) = line.split_at(at);
     let ways: Vec<&(String, String)> =
         found.iter().filter(|(word, _)| !word.starts_with('<') && word != "|").collect();
     // A word that is whole is not completed to a longer one, but is shown with it.
@@ -91,6 +107,17 @@ pub(crate) fn complete(
                 Completion::Several(found)
             }
         }
+    }
+}
+
+/// Takes what stands close before the word that is being typed, and returns that word.
+fn stuck<'l>(walk: &mut Walk<'_>, begun: &'l str) -> Result<&'l str, Wrong> {
+    match begun.rfind(['(', ')']) {
+        Some(at) if walk.is_close() && !begun.starts_with('"') => {
+            walk.step(&begun[..=at])?;
+            Ok(&begun[at + 1..])
+        }
+        _ => Ok(begun),
     }
 }
 
@@ -122,7 +149,6 @@ fn starting(all: impl Iterator<Item = (String, String)>, begun: &str) -> Vec<(St
 mod tests {
     use super::*;
     use crate::commands::root;
-    use crate::tree::Arg;
 
     struct Known;
     impl Names for Known {
@@ -162,5 +188,41 @@ mod tests {
         assert!(has("show ports ", "<cr>") && has("show ports ", "|") && has("show ports | ", "count"));
         assert!(has("show mac-table site ", "<NAME>") && has("show mac-table site ", "\"New York\""));
         assert!(help("nonsense ").is_err());
+    }
+
+    #[test]
+    fn each_word_of_a_frame_and_of_a_filter_has_its_help() {
+        let words = |line: &str| -> Vec<String> {
+            let found = help(root(), Role::Admin, line, &Known, None).expect(line);
+            found.into_iter().map(|(word, _)| word).collect()
+        };
+        assert_eq!(words("explain "), ["segment", "live"]);
+        assert_eq!(words("explain segment x "), ["src", "dst", "ip", "size", "port", "from"]);
+        assert_eq!(words("explain segment x size "), ["<OCTETS>"]);
+        assert_eq!(words("explain segment x size 60 from "), ["<NAME>", "berlin", "\"New York\"", "bern"]);
+        assert_eq!(words("explain segment x src 020000000001 s"), ["size"], "each once");
+        let whole = words("explain segment x src 020000000001 dst 02-00-00-00-00-02 ");
+        assert!(whole.contains(&"<cr>".into()) && whole.contains(&"ip".into()), "{whole:?}");
+        let points = ["port", "segment", "session", "drops"];
+        assert_eq!(words("capture lines "), [&points[..], &["count", "seconds", "snap"]].concat());
+        assert_eq!(words("capture lines count 3 "), [&points[..], &["seconds", "snap"]].concat());
+        let of_session = words("capture lines session bern ");
+        for word in ["outside", "icmp", "not", "<cr>"] {
+            assert!(of_session.contains(&word.into()), "{word}: {of_session:?}");
+        }
+        assert_eq!(words("capture lines session bern records "), ["<cr>", "|"]);
+        assert_eq!(words("capture lines port p tcp port "), ["<PORT>"]);
+        assert_eq!(words("capture lines port p (arp or vlan 10 "), ["and", "or", ")"], "one is open");
+        assert_eq!(words("capture lines port p (arp) "), ["and", "or", "<cr>", "|"]);
+        assert_eq!(words("explain live ether "), ["host", "src", "dst", "proto", "broadcast", "multicast"]);
+        assert_eq!(words("explain live ether src h"), ["<MAC>", "host"]);
+        let levels = ["<LEVEL>", "error", "warn", "info", "debug", "trace"];
+        assert_eq!(words("show log level "), levels);
+        assert_eq!(words("debug control "), levels);
+        // And the tab key goes on with it, where a parenthesis stands close too.
+        assert_eq!(completed("explain seg"), line("explain segment "));
+        assert_eq!(completed("capt li ses bern ou"), line("capt li ses bern outside "));
+        assert_eq!(completed("capture lines port p not (br"), line("capture lines port p not (broadcast "));
+        assert_eq!(completed("debug all tr"), line("debug all trace "));
     }
 }

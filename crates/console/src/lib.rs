@@ -1,7 +1,7 @@
 //! The admin console without IO: octets and answers go in, octets and questions come out.
 //!
-//! [`Console`] is one conversation. [`tree`] is the language of commands, [`commands`] all there are; help, completion and documents
-//! come from them. [`render`] lays answers out for people, for `causeway show` too;
+//! [`Console`] is one conversation. [`tree`] is the language of commands, [`commands`] all there are, [`expression`] the filters of
+//! captures; help, completion and documents come from them. [`render`] lays answers out for people, for `causeway show` too;
 //! [`top`] is the live view.
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ pub mod commands;
 mod console;
 mod editor;
 mod ends;
+pub mod expression;
 pub mod filter;
 mod help;
 mod keys;

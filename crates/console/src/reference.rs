@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::commands;
+use crate::expression::expression;
 use crate::filter::FILTERS;
 use crate::tree::{Node, Role};
 
@@ -16,6 +17,10 @@ pub fn reference() -> String {
     out += "\nUp to four. What is looked for is text, or a regular expression of moderate size; in an answer of megabytes only text.\n";
     out += "\n## Commands\n\nWords in `<>` stand for values, those in `[]` may be left out and come in any order. *Admin* commands need that role.\n\n";
     table(&mut out, commands::root());
+    out += FRAMES;
+    for first in &expression().children {
+        tests(&mut out, &[], first);
+    }
     out += "\n## The configuration mode\n\n";
     out += CONFIGURE;
     table(&mut out, commands::configure());
@@ -33,22 +38,42 @@ fn table(out: &mut String, root: &Node) {
 fn rows(out: &mut String, before: &[String], node: &Node) {
     let mut words = before.to_vec();
     words.push(node.shown());
+    let options = node.options.iter().map(option);
     if node.does.is_some() {
-        let options = node.options.iter().map(|option| {
-            let values: Vec<String> = option.children.iter().map(Node::shown).collect();
-            format!(" [{}]", [vec![option.shown()], values].concat().join(" "))
-        });
-        let command: String = words.join(" ") + &options.collect::<String>();
+        let mut command = [words.clone(), options.clone().collect()].concat().join(" ");
+        if node.goes_on.is_some() {
+            command += " [<FILTER>]";
+        }
         let who = if node.role == Role::Admin { "admin" } else { "" };
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | {who} |",
-            command.replace('|', "\\|"),
-            node.help.replace('|', "\\|")
-        );
+        let _ = writeln!(out, "| `{}` | {} | {who} |", cell(&command), cell(node.help));
+    } else {
+        // They come before what has to follow.
+        words.extend(options);
     }
     for child in &node.children {
         rows(out, &words, child);
+    }
+}
+
+/// An option with its value.
+fn option(option: &Node) -> String {
+    let values = option.children.iter().map(Node::shown);
+    let text = [option.shown()].into_iter().chain(values).collect::<Vec<_>>().join(" ");
+    if option.needed { text } else { format!("[{text}]") }
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// A row for each test of a filter, and for what joins them.
+fn tests(out: &mut String, before: &[String], node: &Node) {
+    let words = [before, &[node.shown()]].concat();
+    if node.ends || node.goes_on.is_some() {
+        let _ = writeln!(out, "| `{}` | {} |", words.join(" "), cell(node.help));
+    }
+    for child in &node.children {
+        tests(out, &words, child);
     }
 }
 
@@ -93,10 +118,20 @@ reaches the console on the Unix socket. Passwords are checked on a thread of the
 who types nothing for `idle_s` is let go too, out of `top` as well.
 ";
 
+const FRAMES: &str = "
+## Which frames
+
+`<FILTER>` is made of these words, which may be abbreviated too. Behind a test `and` or `or` may follow and another one; behind a protocol also a test of addresses or ports: `tcp port 80`.
+Parentheses may stand close to other words, and a part of a filter may stand in quotes. All look behind VLAN tags.
+
+| test | |
+| --- | --- |
+";
+
 const CONFIGURE: &str = "\
 `configure` opens a candidate of the user's own. Nothing changes before `commit`, which checks the whole, puts it in force without disturbing what did not
 change, and writes the file. `commit confirmed 5` goes back by itself unless `confirm` follows within 5 minutes. Keys and their values are those of
-[configuration.md](configuration.md), as words: `set segment servers mtu 9000`, `set server site paris enabled false`. A candidate stays when its console ends.
+[configuration.md](configuration.md), as words: `set segment servers mtu 9000`, `set server site paris enabled false`. Keys may be abbreviated, names and values not. A candidate stays when its console ends.
 
 ";
 

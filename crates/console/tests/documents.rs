@@ -15,6 +15,10 @@ const PLACEHOLDERS: &[(&str, &str)] = &[
     ("MBITS", "1"),
     ("MINUTES", "1"),
     ("LINES", "1"),
+    ("OCTETS", "100"),
+    ("LEVEL", "info"),
+    ("REASON", "hairpin"),
+    ("FILTER", "arp"),
 ];
 
 /// A page, a line of it, and what is to be typed.
@@ -95,14 +99,16 @@ fn is_known(words: &[String]) -> Result<(), String> {
 
 #[test]
 fn every_line_of_the_documents_is_a_command() {
-    let firsts =
-        ["show", "clear", "debug", "ping", "terminal", "site", "commit", "rollback", "set", "delete", "add"];
+    let firsts = [
+        "show", "clear", "debug", "explain", "ping", "terminal", "site", "commit", "rollback", "set",
+        "delete", "add",
+    ];
     let (mut checked, mut wrong) = (0, Vec::new());
     for (page, at, typed) in lines() {
         // What `causeway` itself hands on to the tree is a command of the console; other commands of it are its own.
         let handed = typed
             .strip_prefix("causeway ")
-            .filter(|rest| ["show ", "clear "].iter().any(|first| rest.starts_with(first)));
+            .filter(|rest| ["show ", "clear ", "explain "].iter().any(|first| rest.starts_with(first)));
         let Some(line) = handed.or((!typed.starts_with("causeway ")).then_some(typed.as_str())) else {
             continue;
         };
@@ -112,7 +118,8 @@ fn every_line_of_the_documents_is_a_command() {
         // A single word is a word of the text more often than a command.
         let second = words.next();
         let is_site = second.is_some_and(|word| word.starts_with("enable") || word.starts_with("disable"));
-        if !firsts.contains(&first) || second.is_none() || (first == "site" && !is_site) {
+        let is_lines = first == "capture" && second == Some("lines");
+        if !(firsts.contains(&first) || is_lines) || second.is_none() || (first == "site" && !is_site) {
             continue;
         }
         for form in forms(line) {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use config::edit::{Candidate, Hint, complete};
+use config::edit::{Candidate, Hint, complete, in_full};
 use config::{Config, PreparedFile, write_atomic};
 use serde_json::{Value, json};
 use session::Now;
@@ -74,6 +74,7 @@ impl Configure {
 
     /// The words that may come next in a session's candidate.
     pub(crate) fn hints(&self, session: &str, words: &[&str]) -> Vec<Hint> {
+        let words = &in_full(words)[..];
         match self.candidates.get(session) {
             Some((candidate, _)) => complete(candidate, words),
             None => {
@@ -173,13 +174,15 @@ impl Appliance {
         }
         let candidate = self.configure.candidate(session, now)?;
         let edited = match *what {
-            ["set", ref words @ ..] => candidate.set(words),
-            ["add", ref words @ ..] => candidate.add(words),
-            ["delete", ref words @ ..] => candidate.delete(words),
+            ["set", ref words @ ..] => candidate.set(&in_full(words)),
+            ["add", ref words @ ..] => candidate.add(&in_full(words)),
+            ["delete", ref words @ ..] => candidate.delete(&in_full(words)),
             ["merge"] => candidate.merge(&running),
             ["rollback", _] => candidate.replace(&rollback.unwrap_or_default()),
             ["show", ref words @ ..] => {
-                return Ok(json!({ "text": candidate.show(words).map_err(|error| error.to_string())? }));
+                return Ok(
+                    json!({ "text": candidate.show(&in_full(words)).map_err(|error| error.to_string())? }),
+                );
             }
             ["compare"] => {
                 return Ok(
@@ -195,7 +198,7 @@ impl Appliance {
                 let hint =
                     |Hint { word, help, literal }| json!({ "word": word, "help": help, "literal": literal });
                 return Ok(
-                    json!({ "hints": complete(candidate, words).into_iter().map(hint).collect::<Vec<_>>() }),
+                    json!({ "hints": complete(candidate, &in_full(words)).into_iter().map(hint).collect::<Vec<_>>() }),
                 );
             }
             [] => Ok(()),

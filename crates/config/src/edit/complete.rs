@@ -3,7 +3,7 @@
 use toml_edit::Item;
 
 use super::Candidate;
-use super::place::{enter, entry_names, list_of, locate};
+use super::place::{Place, enter, entry_names, list_of, locate};
 use crate::schema::{self, Key, Kind, ROOT};
 
 /// A word that may come next.
@@ -56,6 +56,39 @@ pub fn complete(candidate: &Candidate, words: &[&str]) -> Vec<Hint> {
             let last = place.rest.last().and_then(|name| schema::find(place.keys, name));
             last.map(|key| values(candidate, key)).unwrap_or_default()
         }
+    }
+}
+
+/// Most words in which keys are looked for: no command has as many that are one.
+const MAX_KEYS: usize = 64;
+
+/// The same words with their keys in full, where one is abbreviated and can mean one thing only. Names and values stay as they are.
+pub fn in_full<'w>(words: &[&'w str]) -> Vec<&'w str> {
+    let mut full: Vec<&'w str> = Vec::with_capacity(words.len());
+    for (at, word) in words.iter().enumerate() {
+        let keys = if at < MAX_KEYS { keys_behind(&full) } else { Vec::new() };
+        let mut meant = keys.iter().filter(|key| !word.is_empty() && key.starts_with(word));
+        full.push(match (keys.contains(word), meant.next(), meant.next()) {
+            (false, Some(only), None) => *only,
+            _ => *word,
+        });
+    }
+    full
+}
+
+/// The keys that may come behind these words, if it is a key that has to come.
+fn keys_behind(words: &[&str]) -> Vec<&'static str> {
+    let names = |keys: &'static [Key]| keys.iter().map(|key| key.name);
+    match locate(words) {
+        Ok(Place { leaf: None, keys, .. }) => {
+            let site = schema::shortcut("site").filter(|_| words.is_empty()).map(|_| "site");
+            names(keys).chain(site).collect()
+        }
+        // Behind a value comes the next key of the table.
+        Ok(Place { leaf: Some(key), keys, rest, .. }) if rest.len() % 2 == 1 && !key.kind.is_list() => {
+            names(keys).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, Item, TableLike};
 
-pub use complete::{Hint, complete};
+pub use complete::{Hint, complete, in_full};
 pub use diff::compare;
 pub use secrets::{mask, masked};
 

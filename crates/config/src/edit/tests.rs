@@ -295,3 +295,20 @@ fn the_next_word_is_known() {
     assert_eq!(hints("mode"), ["server", "client"]);
     assert!(hints("nonsense").is_empty() && hints("nonsense x").is_empty());
 }
+
+#[test]
+fn keys_may_be_abbreviated_and_names_not() {
+    for (typed, full) in [
+        ("seg servers mt 9000 tun 12", "segment servers mtu 9000 tunnel_id 12"),
+        ("seg mtu mt 9000", "segment mtu mtu 9000"),
+        ("si br desc x", "site br description x"),
+        ("ser sit br seg se", "server site br segments se"),
+        ("seg servers att trunk0 vl 12", "segment servers attachment trunk0 vlan 12"),
+        ("se x", "se x"),
+        ("segment servers m 9", "segment servers m 9"),
+        ("segment servers color red", "segment servers color red"),
+    ] {
+        assert_eq!(in_full(&words(typed)).join(" "), full, "{typed}");
+    }
+    assert_eq!(in_full(&["", "x"]), ["", "x"]);
+}

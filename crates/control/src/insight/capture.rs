@@ -32,7 +32,7 @@ const MAX_CAPTURES: usize = 8;
 const BUFFERS: usize = 1024;
 
 /// Octets of the largest packet: a jumbo frame in a tagged VXLAN datagram, or a record.
-pub(super) const MAX_SNAP: usize = 9728;
+pub(super) const MAX_SNAP: usize = console::commands::MAX_FRAME as usize;
 
 /// Who watches lines may be gone: they end by themselves, unless it is said when.
 const LINES_TIME: Duration = Duration::from_secs(600);
@@ -346,4 +346,79 @@ fn line(packet: &Packet, shown: &Shown<'_>, point: Point) -> Value {
         "reason": packet.reason.map(DropReason::name),
         "summary": text,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use console::tree::{Arg, Role, Walk};
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+
+    fn walk() -> Walk<'static> {
+        let mut walk = Walk::new(console::commands::root(), Role::Admin);
+        ["capture", "lines", "port", "trunk0"].iter().for_each(|word| walk.step(word).expect(word));
+        walk
+    }
+
+    #[test]
+    fn the_console_takes_what_is_a_filter() {
+        for filter in [
+            "arp",
+            "not arp",
+            "! ( arp or ip6 )",
+            "vlan",
+            "vlan 10",
+            "arp host 10.0.0.2",
+            "src 10.0.0.1 and tcp",
+            "dst host fd00::2",
+            "net 0.0.0.0/0",
+            "src net fd00::/64",
+            "tcp dst port 80",
+            "udp port 53 or port 80",
+            "portrange 50-79",
+            "ether host 02:00:00:00:00:02",
+            "ether src host 02:00:00:00:00:01 and ether broadcast",
+            "ether proto 0x0806",
+            "ether proto 2048 and (tcp && greater 54)",
+            "less 50",
+            "multicast",
+            "icmp or icmp6 or ip and not not broadcast",
+        ] {
+            filter.parse::<Filter>().expect(filter);
+            let mut walk = walk();
+            filter
+                .split(' ')
+                .for_each(|word| walk.step(word).unwrap_or_else(|wrong| panic!("{filter}: {wrong}")));
+            assert!(walk.does().is_some(), "{filter}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_console_takes_is_a_filter(ways in prop::collection::vec(any::<Index>(), 0..30)) {
+            let (mut walk, mut whole) = (walk(), Vec::new());
+            let before = walk.words.len();
+            for way in ways {
+                let next = walk.next();
+                let node = way.get(&next);
+                let word = match node.arg {
+                    None => node.word,
+                    Some(Arg::Mac) => "02-00-00-00-00-01",
+                    Some(Arg::Ip) => "10.0.0.1",
+                    Some(Arg::Net) => "fd00::/8",
+                    Some(Arg::PortRange) => "1-2",
+                    Some(Arg::EtherType) => "0x806",
+                    Some(Arg::Number(..)) => "7",
+                    Some(other) => panic!("{other:?} in a filter"),
+                };
+                walk.step(word).expect("it may follow");
+                if walk.does().is_some() {
+                    whole = walk.words[before..].to_vec();
+                }
+            }
+            prop_assert!(Filter::of_words(whole.iter().map(String::as_str)).is_ok(), "{whole:?}");
+        }
+    }
 }
