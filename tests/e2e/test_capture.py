@@ -10,7 +10,7 @@ from scapy.all import ICMP, IP, Dot1Q, Ether, PcapNgReader
 
 from lab import ROOT, Lab
 from netns import sh
-from tools import inject, ping_times
+from tools import inject, ping_times, wait_until
 
 SCRIPT = ROOT / "docs" / "wireshark" / "causeway.lua"
 
@@ -144,6 +144,42 @@ def test_a_capture_is_streamed_and_ends_with_its_reader(lab):
     while process.poll() is None and time.monotonic() < deadline:
         ping(lab, 1)()
     assert process.returncode == 0
+
+
+def going_on(lab):
+    """Captures, and tests and explanations, that go on."""
+    consoles = lab.a.show("consoles")
+    return consoles["captures"], consoles["tests"]
+
+
+NOBODY = "192.0.2.99"  # what nobody sends
+
+LASTING = {
+    "pcapng": ("capture", "port", "trunk0", "host", NOBODY, "-w", "-"),
+    "lines": ("capture", "segment", "servers", "host", NOBODY),
+    "one command of the console": ("console", "-c", f"capture lines port trunk0 host {NOBODY}"),
+    "a live frame": ("explain", "live", "host", NOBODY),
+    "ping": ("ping", "segment", "servers", "10.10.0.99", "--count", "100"),
+    "the path": ("test", "path", "branch", "--seconds", "10", "--rate", "1"),
+}
+
+
+@pytest.mark.parametrize("ended", ["nobody reads", "killed"])
+def test_what_takes_its_time_ends_with_who_asked(lab, ended):
+    """At once, while nothing passes that would be written: by then nothing is left of it in the appliance."""
+    for what, words in LASTING.items():
+        process = subprocess.Popen([str(word) for word in (lab.binary, *words, "--socket", lab.a.socket)], stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        wait_until(lambda: sum(going_on(lab)) == 1, f"{what} has begun", 30)
+        if ended == "killed":
+            process.kill()
+        else:
+            process.stdout.close()
+        began = time.monotonic()
+        process.wait(timeout=30)
+        wait_until(lambda: going_on(lab) == (0, 0), f"nothing of {what} is left", 30)
+        assert time.monotonic() - began < 8, f"{what}: at once, and not when its time is over"
+    assert not captures_left(lab)
 
 
 def test_lines_for_people_and_faults_in_words(lab):

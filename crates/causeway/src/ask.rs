@@ -1,11 +1,14 @@
 //! Asking a running appliance something that takes its time.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use console::words;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 
 use crate::Failure;
@@ -33,10 +36,36 @@ pub(crate) fn connect(socket: &Path, request: &str) -> Result<UnixStream, Failur
     })
 }
 
+/// An answer that is read as long as somebody reads what is printed of it: else reading fails as the printing would (`BrokenPipe`), and the
+/// appliance, which sees the connection end, ends what it does for it.
+pub(crate) struct Heard(pub(crate) UnixStream);
+
+impl Read for Heard {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let out = io::stdout();
+        let mut fds =
+            [PollFd::new(self.0.as_fd(), PollFlags::POLLIN), PollFd::new(out.as_fd(), PollFlags::empty())];
+        while let Err(error) = poll(&mut fds, PollTimeout::NONE) {
+            if error != Errno::EINTR {
+                return Err(error.into());
+            }
+        }
+        if nobody_reads(&fds[1]) {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        self.0.read(into)
+    }
+}
+
+/// Whether the other end of an output is gone.
+pub(crate) fn nobody_reads(out: &PollFd<'_>) -> bool {
+    out.revents().is_some_and(|seen| seen.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
+}
+
 /// The one answer to a request, however long it takes.
 pub(crate) fn ask(socket: &Path, request: &str) -> Result<Value, Failure> {
     let mut answer = String::new();
-    connect(socket, request)?.read_to_string(&mut answer)?;
+    Heard(connect(socket, request)?).read_to_string(&mut answer)?;
     let answer: Value = serde_json::from_str(&answer)?;
     match answer["error"].as_str() {
         Some(error) => Err(Failure(error.into())),

@@ -3,14 +3,13 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::ask::{Appliance, connect, request, text};
+use crate::ask::{Appliance, Heard, connect, request, text};
 
 /// Longest chunk that an appliance sends.
 const MAX_CHUNK: usize = 1 << 20;
@@ -53,9 +52,9 @@ impl Capture {
 pub(crate) fn run(capture: &Capture) -> Result<(), Failure> {
     let mut stream = connect(&capture.appliance.socket, &capture.request())?;
     match &capture.write {
-        None => lines(stream),
+        None => lines(Heard(stream)),
         Some(path) if path == Path::new("-") => {
-            packets(&mut stream, &mut io::stdout().lock(), path, |_, _| {})
+            packets(&mut Heard(stream), &mut io::stdout().lock(), path, |_, _| {})
         }
         Some(path) => {
             let cannot = |error| Failure(format!("cannot write {}: {error}", path.display()));
@@ -74,9 +73,12 @@ pub(crate) fn run(capture: &Capture) -> Result<(), Failure> {
 }
 
 /// Prints a line for each packet.
-fn lines(stream: UnixStream) -> Result<(), Failure> {
+fn lines(stream: Heard) -> Result<(), Failure> {
     for line in BufReader::new(stream).lines() {
-        let line: Value = serde_json::from_str(&line?)?;
+        let line: Value = match line {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            line => serde_json::from_str(&line?)?,
+        };
         if let Some(error) = line["error"].as_str() {
             return Err(Failure(error.into()));
         }
@@ -98,7 +100,7 @@ fn lines(stream: UnixStream) -> Result<(), Failure> {
 /// Writes what comes, chunk by chunk. Of a chunk that finds no room, some may be written: `cut` leaves so many octets, which are whole
 /// packets.
 fn packets<W: Write>(
-    stream: &mut UnixStream,
+    stream: &mut impl Read,
     out: &mut W,
     path: &Path,
     cut: impl Fn(&mut W, u64),
@@ -113,7 +115,11 @@ fn packets<W: Write>(
     }
     loop {
         let mut length = [0; 4];
-        reader.read_exact(&mut length).map_err(|_| Failure("the appliance has ended the capture".into()))?;
+        match reader.read_exact(&mut length) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            Err(_) => return Err(Failure("the appliance has ended the capture".into())),
+        }
         let len = u32::from_be_bytes(length) as usize;
         if len == 0 {
             break;

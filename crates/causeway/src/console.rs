@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::SIGWINCH;
 
+use crate::ask::nobody_reads;
 use crate::{Failure, show};
 
 #[derive(Args)]
@@ -118,14 +119,15 @@ impl Terminal {
         }
     }
 
-    /// Waits for either side. Which of them is ready?
+    /// Waits for either side. Which of them is ready? Fails as writing would when nobody reads what is shown.
     fn wait(&self) -> Result<(bool, bool), Failure> {
-        let input = stdin();
+        let (input, output) = (stdin(), stdout());
         let mut wanted = PollFlags::POLLIN;
         if !self.out.is_empty() {
             wanted |= PollFlags::POLLOUT;
         }
-        let mut fds = vec![PollFd::new(self.client.as_fd(), wanted)];
+        let mut fds =
+            vec![PollFd::new(self.client.as_fd(), wanted), PollFd::new(output.as_fd(), PollFlags::empty())];
         // What the console does not take is not asked for.
         if !self.input_ended && self.out.len() < 4096 {
             fds.push(PollFd::new(input.as_fd(), PollFlags::POLLIN));
@@ -139,7 +141,10 @@ impl Terminal {
             fds.get(at).and_then(PollFd::revents).is_some_and(|seen| seen.intersects(flags))
         };
         let ended = PollFlags::POLLHUP | PollFlags::POLLERR;
-        Ok((ready(1, PollFlags::POLLIN | ended), ready(0, PollFlags::POLLIN | ended)))
+        if nobody_reads(&fds[1]) {
+            return Err(std::io::Error::from(ErrorKind::BrokenPipe).into());
+        }
+        Ok((ready(2, PollFlags::POLLIN | ended), ready(0, PollFlags::POLLIN | ended)))
     }
 
     fn send(&mut self) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `causeway show` and other commands of the console's tree, asked over the appliance's socket and laid out for people.
 
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use console::{commands, words};
 use serde_json::Value;
 
 use crate::Failure;
+use crate::ask::Heard;
 
 /// `causeway show`.
 pub(crate) fn run(what: &[String], as_json: bool, socket: &Path) -> Result<(), Failure> {
@@ -47,22 +48,32 @@ fn ask(what: &[String], filters: &[Filter], socket: &Path) -> Result<(), Failure
     };
     let failed = |error| unreachable(socket, &error);
     let mut stream = UnixStream::connect(socket).map_err(failed)?;
-    std::io::Write::write_all(&mut stream, format!("{}\n", words::join(&words)).as_bytes())
-        .map_err(failed)?;
+    stream.write_all(format!("{}\n", words::join(&words)).as_bytes()).map_err(failed)?;
     // The last line is the answer, those before it are what happened meanwhile.
     let mut last: Option<Value> = None;
-    for line in BufReader::new(stream).lines() {
-        let line = serde_json::from_str(&line.map_err(failed)?)?;
+    for line in BufReader::new(Heard(stream)).lines() {
+        let line = match line {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            line => serde_json::from_str(&line.map_err(failed)?)?,
+        };
         if let Some(line) = last.replace(line) {
-            print!("{}", filter::apply(filters, &line, console::render::views::progress as View));
+            shown(&filter::apply(filters, &line, console::render::views::progress as View))?;
         }
     }
     let answer = last.ok_or_else(|| Failure("the appliance ended without an answer".into()))?;
     if let Some(error) = answer["error"].as_str() {
         return Err(Failure(console::printable(error)));
     }
-    print!("{}", filter::apply(filters, &answer, *view));
-    Ok(())
+    shown(&filter::apply(filters, &answer, *view))
+}
+
+/// Prints, as long as somebody reads it.
+fn shown(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// `causeway clear`.

@@ -22,12 +22,13 @@ pub(crate) fn run(socket: &Path) -> Result<(), Failure> {
     crossterm::terminal::enable_raw_mode()?;
     let done = live(&mut top, first, socket);
     crossterm::terminal::disable_raw_mode()?;
-    println!("\x1b[H\x1b[2J");
+    // Whoever looked may be gone.
+    let _ = writeln!(stdout(), "\x1b[H\x1b[2J");
     done
 }
 
 fn live(top: &mut Top, mut answer: Value, socket: &Path) -> Result<(), Failure> {
-    print!("\x1b[2J");
+    stdout().write_all(b"\x1b[2J")?;
     loop {
         let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
         top.take(&answer);

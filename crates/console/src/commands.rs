@@ -9,6 +9,9 @@ use crate::tree::{Arg, Local, Node, value, word};
 /// Octets of the largest frame that is captured, or explained.
 pub const MAX_FRAME: u64 = 9728;
 
+/// Commands that take their time, and end with who asked.
+pub(crate) const LASTING: &[&str] = &["capture", "explain", "ping", "test"];
+
 /// The commands of a console.
 pub fn root() -> &'static Node {
     static ROOT: LazyLock<Node> = LazyLock::new(build);

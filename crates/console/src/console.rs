@@ -1,23 +1,23 @@
 //! One console: a conversation with one person or script.
 
+mod local;
 mod pages;
 
 use std::collections::VecDeque;
 
 use serde_json::Value;
-use unicode_width::UnicodeWidthStr;
 use zeroize::Zeroizing;
 
 use crate::commands;
 use crate::editor::{Edited, Editor};
-use crate::ends::{Event, HELP, Settings};
+use crate::ends::{Event, Other, Settings};
 use crate::filter::{self, Filter};
 use crate::help::{self, Completion};
 use crate::keys::{Key, Keys};
 use crate::printable;
 use crate::telnet::{Input, Side, Telnet, escaped};
 use crate::top::Top;
-use crate::tree::{Does, Local, Names, Node, Role, View, parse};
+use crate::tree::{Does, Names, Node, Role, View, parse};
 use crate::words;
 
 /// Keys that are typed while a command runs.
@@ -47,6 +47,8 @@ pub struct Console {
     user: String,
     /// In the configuration mode.
     configures: bool,
+    /// Who else is.
+    others: Vec<Other>,
     telnet: Telnet,
     keys: Keys,
     editor: Editor,
@@ -88,6 +90,8 @@ enum State {
 struct Shown {
     view: View,
     filters: Vec<Filter>,
+    /// It may be long before the answer is whole.
+    lasts: bool,
 }
 
 impl Console {
@@ -101,6 +105,7 @@ impl Console {
             role: settings.user.as_ref().map_or(Role::Operator, |(_, role)| *role),
             user: settings.user.as_ref().map_or_else(String::new, |(user, _)| user.clone()),
             configures: false,
+            others: Vec::new(),
             logins: 0,
             rows: None,
             columns: 80,
@@ -152,12 +157,13 @@ impl Console {
         self.flush_editor();
     }
 
-    /// Nothing more will be typed: the console ends when it has done what was.
+    /// Nothing more will be typed: the console ends when it has done what was. What takes its time it does for a script only.
     pub fn end_of_input(&mut self, names: &dyn Names) {
         self.ended = true;
-        if self.is_live() {
+        if self.is_live() || self.waits_long() {
             // Nobody is there to end it.
             self.events.push_back(Event::Cancel);
+            self.ahead.clear();
             self.ready();
         }
         self.typed_ahead(names);
@@ -185,6 +191,21 @@ impl Console {
     /// Whether the live view is open, which wants [`Console::tick`] every second.
     pub fn is_live(&self) -> bool {
         matches!(self.state, State::Watching(..))
+    }
+
+    /// Whether somebody at a terminal waits for an answer that takes its time.
+    fn waits_long(&self) -> bool {
+        self.editor.is_raw() && matches!(&self.state, State::Asked(shown) if shown.lasts)
+    }
+
+    /// Whether it is in the configuration mode.
+    pub fn configures(&self) -> bool {
+        self.configures
+    }
+
+    /// Who else is in the configuration mode at this moment.
+    pub fn others(&mut self, others: Vec<Other>) {
+        self.others = others;
     }
 
     /// Asks for the live view's next answer, unless one is waited for.
@@ -317,12 +338,20 @@ impl Console {
                 self.print("^C\n");
                 self.ready();
             }
+            State::Asked(_) if key == Key::Control('d') && self.waits_long() => {
+                self.events.push_back(Event::Cancel);
+                self.print("\n");
+                self.close();
+            }
             State::More(..) => self.more(key),
             State::Watching(..) => {
-                if matches!(key, Key::Char('q' | 'Q') | Key::Control('c')) {
+                if matches!(key, Key::Char('q' | 'Q') | Key::Control('c' | 'd')) {
                     self.events.push_back(Event::Cancel);
                     self.print("\x1b[H\x1b[2J");
                     self.ready();
+                }
+                if key == Key::Control('d') {
+                    self.close();
                 }
             }
             State::Asked(_) | State::Checking | State::Showing(..) => self.later(key),
@@ -446,8 +475,13 @@ impl Console {
         let command = parse(tree, &words, self.role).map_err(|wrong| wrong.to_string())?;
         match *command.does {
             Does::Ask(view) => {
+                let lasts = commands::LASTING.contains(&command.words[0].as_str());
+                let commits = candidate.is_some() && command.words[0] == "commit";
                 let words = request(candidate, &command.words);
-                self.state = State::Asked(Shown { view, filters });
+                if commits {
+                    self.tell_others();
+                }
+                self.state = State::Asked(Shown { view, filters, lasts });
                 self.events.push_back(Event::Ask(words));
             }
             Does::Local(local) => {
@@ -456,73 +490,6 @@ impl Console {
             }
         }
         Ok(())
-    }
-
-    fn local(&mut self, local: Local, words: &[String], filters: &[Filter]) {
-        let text = match local {
-            Local::Exit if self.configures => {
-                self.configures = false;
-                String::new()
-            }
-            Local::Exit => return self.close(),
-            Local::Configure => {
-                self.configures = true;
-                "A candidate of your own: set, delete, show, show | compare, commit, commit confirmed MINUTES, rollback N.\n\
-                 Nothing changes before commit. exit leaves, and keeps the candidate; discard forgets it.\n"
-                    .into()
-            }
-            Local::Top if self.editor.is_raw() => {
-                self.state = State::Watching(Box::default(), false);
-                self.print("\x1b[H\x1b[2J");
-                return self.tick();
-            }
-            Local::Top => "% top needs a terminal; show top shows it once\n".into(),
-            Local::Help => HELP.into(),
-            Local::History => {
-                let mut history: String =
-                    self.editor.history().iter().map(|line| printable(line) + "\n").collect();
-                if !filters.is_empty() {
-                    let lines = Value::from(history);
-                    history = filter::apply(filters, &lines, |lines| lines.as_str().unwrap_or("").into());
-                }
-                history
-            }
-            Local::TerminalLength => {
-                self.length = words.last().and_then(|number| number.parse().ok());
-                String::new()
-            }
-        };
-        self.show(text);
-    }
-
-    fn help(&mut self, line: &str, mark: &str, names: &dyn Names) {
-        let (tree, candidate, rest) = self.scope(line);
-        match help::help(tree, self.role, rest, names, candidate) {
-            Ok(ways) if ways.is_empty() => {
-                self.list(mark, &[("% nothing can stand here".into(), String::new())])
-            }
-            Ok(ways) => self.list(mark, &ways),
-            Err(wrong) => self.list(mark, &[(format!("% {}", printable(&wrong)), String::new())]),
-        }
-    }
-
-    /// Lists words below the line that is being typed, and shows that again.
-    fn list(&mut self, mark: &str, ways: &[(String, String)]) {
-        if self.editor.is_raw() {
-            self.print(&format!("{mark}\n"));
-        }
-        let width = ways.iter().map(|(word, _)| word.width()).max().unwrap_or(0).min(30);
-        let lines: String = ways
-            .iter()
-            .map(|(word, help)| {
-                let pad = " ".repeat(width.saturating_sub(word.width()));
-                format!("  {}{pad}  {help}", printable(word)).trim_end().to_owned() + "\n"
-            })
-            .collect();
-        self.print(&lines);
-        if self.editor.is_raw() {
-            self.editor.draw();
-        }
     }
 
     fn typed_ahead(&mut self, names: &dyn Names) {

@@ -15,6 +15,17 @@ pub struct Settings {
     pub user: Option<(String, Role)>,
 }
 
+/// Somebody else in the configuration mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Who.
+    pub user: String,
+    /// Where from.
+    pub from: String,
+    /// Since when.
+    pub since: String,
+}
+
 /// What the console wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -41,6 +52,7 @@ pub(crate) const HELP: &str = "\
 A name with blanks stands in double quotes.
 | include X, exclude X, begin X keep lines; | count counts them; | json shows the answer as JSON.
 Keys: arrows, Home, End, ^A ^E begin and end of the line; ^W word, ^U and ^K line away; ^Y back again;
-^P ^N lines before and after; ^L clear the window; ^C leave it; ^D end. ^V takes the next key as it is.
+^P ^N lines before and after; ^L clear the window; ^C leave it; ^V takes the next key as it is.
+^D ends the console, and with it a capture, ping or test that goes on.
 Long answers come in pages: space next page, Enter next line, q no more. terminal length 0 turns pages off.
 ";

@@ -22,6 +22,6 @@ pub mod tree;
 pub mod words;
 
 pub use console::Console;
-pub use ends::{Event, Settings};
+pub use ends::{Event, Other, Settings};
 pub use printable::printable;
 pub use reference::reference;

@@ -95,7 +95,8 @@ nc -U /run/causeway/causeway.sock                   # type `console`, then whole
 
 `?` shows at every point what may follow, the tab key completes words and names, and words may be abbreviated as long as they mean one thing. Arrows,
 Home, End, Control-A, -E, -K, -U, -W, -Y and -L edit the line, Control-P and -N go through the history, Control-C leaves a line, a command that takes its
-time, or a long answer, Control-D ends. Long answers come in pages of the window's size: space, Enter, `q`; `terminal length 0` turns pages off. A name
+time, or a long answer. Control-D ends, and so does a terminal that goes away; a capture, ping, test or `top` that goes on ends with it at once, where a script
+gets its answer. Long answers come in pages of the window's size: space, Enter, `q`; `terminal length 0` turns pages off. A name
 with blanks stands in double quotes. Lines that begin with `!` or `#` are comments.
 
 ## Users
@@ -115,7 +116,8 @@ password_hash = \"$argon2id$...\"  # causeway passwd --console
 Five wrong passwords make an address (of IPv6: a /64) wait 30 s, then twice as long each time, up to 15 min. No wrong password and no number of connections
 reaches the console on the Unix socket. Passwords are checked on a thread of their own. Every command is written to the log with user, address and result
 (target `audit`), without the values of secrets; what may change something also when it is asked. A reader that takes nothing for 30 s is let go; a login has 60 s;
-who types nothing for `idle_s` is let go too, out of `top` as well.
+who types nothing for `idle_s` is let go too, out of `top` as well. The log has when a console was opened, and when and why it was closed. Beyond `max_sessions`
+connections are told so and closed; consoles on the Unix socket are not among them, and have 32 places of their own.
 ";
 
 const FRAMES: &str = "
@@ -131,7 +133,8 @@ Parentheses may stand close to other words, and a part of a filter may stand in 
 const CONFIGURE: &str = "\
 `configure` opens a candidate of the user's own. Nothing changes before `commit`, which checks the whole, puts it in force without disturbing what did not
 change, and writes the file. `commit confirmed 5` goes back by itself unless `confirm` follows within 5 minutes. Keys and their values are those of
-[configuration.md](configuration.md), as words: `set segment servers mtu 9000`, `set server site paris enabled false`. Keys may be abbreviated, names and values not. A candidate stays when its console ends.
+[configuration.md](configuration.md), as words: `set segment servers mtu 9000`, `set server site paris enabled false`. Keys may be abbreviated, names and values not. A candidate stays when its console
+ends. Two consoles of one user have one candidate; `configure` and `commit` tell who else is in this mode, where from and since when.
 
 ";
 

@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use console::tree::{Arg, Names, Role};
-use console::{Console, Event, Settings};
+use console::{Console, Event, Other, Settings};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -178,6 +178,70 @@ fn the_live_view_ends_with_its_input() {
     talk.settle();
     assert_eq!(talk.events.pop(), Some(Event::Close));
     assert_eq!(talk.events.pop(), Some(Event::Cancel));
+}
+
+#[test]
+fn what_takes_its_time_ends_with_the_terminal() {
+    for (line, way) in [
+        ("capture lines port p", "key"),
+        ("ping segment voice 10.0.0.7 count 100", "key"),
+        ("test path bern seconds 10", "end"),
+        ("explain live icmp", "end"),
+        ("top", "key"),
+    ] {
+        let mut talk = Talk::new(true, Some(Role::Admin));
+        talk.send(format!("{line}\r").as_bytes());
+        talk.asked().expect(line);
+        talk.events.clear();
+        match way {
+            "key" => talk.send(b"\x04"),
+            _ => talk.console.end_of_input(&Known),
+        }
+        talk.settle();
+        assert_eq!(talk.events, [Event::Cancel, Event::Close], "{line}");
+    }
+    // A key that was typed ahead is for the time after an answer that comes at once.
+    let mut talk = Talk::new(true, Some(Role::Admin));
+    talk.send(b"show ports\r\x04");
+    talk.asked().expect("asked");
+    talk.answer(Ok(&ports(1)));
+    assert!(talk.shown().contains("p0") && talk.events == [Event::Close]);
+    // A script gets its answer.
+    let mut talk = Talk::new(false, Some(Role::Admin));
+    talk.send(b"capture lines count 1 port p\n\x04");
+    talk.console.end_of_input(&Known);
+    assert!(talk.asked().is_some() && talk.events.is_empty());
+    talk.console.line(&json!({ "text": "one" }));
+    talk.answer(Ok(&json!({ "captured": 1 })));
+    assert!(talk.shown().contains("one") && talk.events == [Event::Close]);
+}
+
+#[test]
+fn who_else_is_in_the_configuration_mode_is_told() {
+    let other = |user: &str| Other { user: user.into(), from: "192.0.2.7:4444".into(), since: "noon".into() };
+    let mut talk = Talk::new(true, Some(Role::Admin));
+    talk.console.others(vec![other("ann"), other("bob")]);
+    talk.send(b"configure\r");
+    let shown = talk.shown();
+    assert!(shown.contains("! ann from 192.0.2.7:4444, since noon, has this same candidate open"), "{shown}");
+    assert!(shown.contains("! bob from 192.0.2.7:4444, since noon, changes a candidate too"), "{shown}");
+    assert!(talk.console.configures());
+    talk.console.others(vec![other("bob")]);
+    talk.send(b"set segment voice mtu 9000\r");
+    talk.asked().expect("asked");
+    talk.answer(Ok(&json!({ "done": "ok" })));
+    assert!(!talk.shown().contains("bob"), "only where it matters");
+    talk.send(b"commit\r");
+    assert_eq!(talk.asked().as_deref(), Some("configure ann commit"));
+    let shown = talk.shown();
+    assert!(shown.contains("! bob") && !shown.contains("! ann"), "{shown}");
+    talk.console.others(Vec::new());
+    talk.answer(Ok(&json!({ "done": "ok" })));
+    talk.send(b"commit\r");
+    assert!(!talk.shown().contains("! "));
+    talk.answer(Ok(&json!({ "done": "ok" })));
+    talk.send(b"exit\r");
+    assert!(!talk.console.configures());
 }
 
 #[test]

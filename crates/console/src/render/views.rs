@@ -422,9 +422,10 @@ pub fn consoles(answer: &Value) -> String {
             Column("ROLE", "role"),
             Column("CONNECTED", "connected_s"),
             Column("IDLE", "idle_s"),
+            Column("CONFIGURES SINCE", "configures_since"),
             Column("LAST COMMAND", "last"),
         ],
-    )
+    ) + &format!("\n{} captures and {} tests go on\n", text(&answer["captures"]), text(&answer["tests"]))
 }
 
 /// `show privileges`.

@@ -187,6 +187,11 @@ impl Captures {
         self.0.iter().any(|capture| capture.tapped.is_waiting() || capture.has_ended(now))
     }
 
+    /// How many are on.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// What the workers look at.
     pub(super) fn taps(&self) -> impl Iterator<Item = Arc<Tap>> + '_ {
         self.0.iter().map(|capture| Arc::clone(capture.tapped.tap()))

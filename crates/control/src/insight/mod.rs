@@ -81,6 +81,11 @@ impl Insight {
         Self { mac, next_token: u64::from_be_bytes(first), ..Self::default() }
     }
 
+    /// How many captures are on, and how many tests and explanations.
+    pub(crate) fn running(&self) -> (usize, usize) {
+        (self.captures.count(), self.jobs.len())
+    }
+
     /// A number that was not used before; many may follow it.
     fn token(&mut self) -> u64 {
         self.next_token = self.next_token.wrapping_add(1 << 20);

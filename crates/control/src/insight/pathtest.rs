@@ -240,6 +240,10 @@ fn begin(appliance: &mut Appliance, words: &[&str]) -> Result<(SessionIndex, u64
 
 impl Job for PathTest {
     fn work(&mut self, appliance: &mut Appliance, now: Now) -> bool {
+        if self.reply.as_ref().is_none_or(Reply::is_gone) {
+            self.give_up(&mut appliance.insight.paddings);
+            return true;
+        }
         let done = match self.stage {
             Stage::Asking(number) => match appliance.insight.asks.take(number, now) {
                 Answered::Waiting => return false,
@@ -296,16 +300,27 @@ impl PathTest {
         true
     }
 
+    /// Nobody waits for the result: nothing is sent for it any more. What the other end sends ends by itself.
+    fn give_up(&self, paddings: &mut Paddings) {
+        if matches!(self.stage, Stage::Running { .. }) {
+            paddings.running.retain(|running| running.session != self.session);
+        }
+        let _ = self.times(paddings);
+    }
+
+    /// Takes how long each of our echoes took.
+    fn times(&self, paddings: &mut Paddings) -> Vec<(u64, Duration)> {
+        let mine = |token: u64| token.wrapping_sub(self.first_echo) < self.echoes;
+        paddings.echoes.retain(|token, _| !mine(*token));
+        paddings.times.extract_if(.., |(token, _)| mine(*token)).collect()
+    }
+
     fn result(&self, appliance: &mut Appliance, before: &Before, details: &Details) -> Value {
         let ours = amounts(&appliance.path_view(self.session));
         let theirs = amounts(details);
         let to = way(grown(ours.1, before.ours.1), grown(theirs.0, before.theirs.0), self.seconds);
         let from = way(grown(theirs.1, before.theirs.1), grown(ours.0, before.ours.0), self.seconds);
-        let mine = |token: u64| token.wrapping_sub(self.first_echo) < self.echoes;
-        let paddings = &mut appliance.insight.paddings;
-        let mut times: Vec<(u64, Duration)> =
-            paddings.times.extract_if(.., |(token, _)| mine(*token)).collect();
-        paddings.echoes.retain(|token, _| !mine(*token));
+        let mut times = self.times(&mut appliance.insight.paddings);
         times.sort_by_key(|(token, _)| token.wrapping_sub(self.first_echo));
         let times: Vec<f64> = times.into_iter().map(|(_, time)| time.as_secs_f64() * 1000.0).collect();
         json!({
@@ -376,6 +391,35 @@ mod tests {
             paddings.echo_reply(Duration::from_millis(15), block);
         }
         assert_eq!(paddings.times, [(7, Duration::from_millis(5))]);
+    }
+
+    #[test]
+    fn who_goes_away_leaves_nothing_behind() {
+        let mut paddings = Paddings::default();
+        for site in [SITE, SessionIndex(3)] {
+            assert!(paddings.start(site, 1, 10, Duration::ZERO));
+        }
+        for token in 6..9 {
+            paddings.echoes.insert(token, Duration::ZERO);
+            paddings.times.push((token, Duration::ZERO));
+        }
+        let before = Before { ours: Default::default(), theirs: Default::default(), they_send: true };
+        let stage = Stage::Running { before, until: Duration::from_secs(10) };
+        let next_echo = Duration::ZERO;
+        let test = PathTest {
+            reply: None,
+            session: SITE,
+            rate: 1,
+            seconds: 10,
+            first_echo: 7,
+            echoes: 2,
+            next_echo,
+            stage,
+        };
+        test.give_up(&mut paddings);
+        let left: Vec<_> = paddings.running.iter().map(|running| running.session).collect();
+        assert_eq!(left, [SessionIndex(3)], "another's goes on");
+        assert_eq!((paddings.times.len(), paddings.echoes.len()), (1, 1));
     }
 
     #[test]

@@ -34,7 +34,13 @@ impl Appliance {
             ["workers"] => Ok(shown.workers(&self.operator.rates)),
             ["top"] => shown.top(self.service(&shown)?, &self.alarms(), &self.operator.rates),
             ["queues"] => Ok(self.queues()),
-            ["consoles"] => Ok(self.consoles.show(self.now())),
+            ["consoles"] => {
+                let mut consoles = self.consoles.show(self.now());
+                let (captures, tests) = self.insight.running();
+                consoles["captures"] = captures.into();
+                consoles["tests"] = tests.into();
+                Ok(consoles)
+            }
             ["version"] => Ok(version(shown.clock, shown.now)),
             ["configuration"] => configuration(self.configure.file(), false),
             ["configuration", "l2vpn"] => configuration(self.configure.file(), true),
