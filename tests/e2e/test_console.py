@@ -9,10 +9,11 @@ import time
 
 import pexpect
 import pytest
+from scapy.all import Dot1Q, Ether
 
 from lab import Lab
 from netns import sh
-from tools import ping_times, pinging, wait_until
+from tools import inject, ping_times, pinging, wait_until
 
 PORT = 2323
 PASSWORDS = {"ann": "correct horse", "otto": "battery staple"}
@@ -227,6 +228,20 @@ def test_telnet_users_and_roles(lab):
     otto.expect(pexpect.EOF)
 
 
+def test_a_capture_ends_with_the_terminal(lab):
+    going_on = lambda: lab.a.show("consoles")["captures"]
+    for way in ("key", "closed"):
+        child = console(lab)
+        child.send("capture lines port trunk0 host 192.0.2.99\r")
+        wait_until(lambda: going_on() == 1, "it has begun", 30)
+        if way == "key":
+            child.send("\x04")
+            child.expect(pexpect.EOF)
+        else:
+            child.close()
+        wait_until(lambda: going_on() == 0, "nothing is left of it", 30)
+
+
 def test_frames_and_filters_are_completed_word_by_word(lab):
     child = console(lab)
     child.send("explain seg\tser\tsrc 02:00:00:00:00:71 ds\tff:ff:ff:ff:ff:ff fr\t?")
@@ -245,6 +260,46 @@ def test_frames_and_filters_are_completed_word_by_word(lab):
     child.close()
 
 
+def test_what_was_learned_and_counted_is_forgotten(lab):
+    macs = [f"02:00:00:00:00:{last}" for last in ("71", "72", "73")]
+    learned = lambda: {entry["mac"] for entry in lab.a.show("mac-table", "limit", "1000")["entries"]} & set(macs)
+    vlans = (10, 10, 11)
+    frames = [Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=vlan, type=0x88B5) / bytes(46) for mac, vlan in zip(macs, vlans)]
+    inject(lab["a-lan"], "trunk", frames)
+    wait_until(lambda: learned() == set(macs), "they are learned", 30)
+    child = console(lab)
+    assert "1 addresses are forgotten" in run(child, f"clear mac-table mac {macs[0]}")
+    assert learned() == set(macs[1:])
+    assert "addresses are forgotten" in run(child, "clear mac-table segment voice")
+    assert learned() == {macs[1]}
+    assert "addresses are forgotten" in run(child, "clear mac-table")
+    assert learned() == set()
+    assert "no segment" in run(child, "clear mac-table segment nowhere")
+    assert len(ping_times(lab["a10"], "10.10.0.2", count=2)) == 2, "they are learned anew"
+    # Counters: what is shown begins anew, for all who look.
+    unknown = lambda: lab.a.show("counters")["drops"]["unknown_vlan"]
+    before = unknown()
+    inject(lab["a-lan"], "trunk", [Ether(src=macs[0], dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=77, type=0x88B5) / bytes(46)])
+    wait_until(lambda: unknown() > before, "it is counted", 30)
+    assert "shown from now on" in run(child, "clear counters")
+    assert unknown() == 0 and lab.a.show("counters")["counted_s"] < 30
+    child.close()
+
+
+def test_debug_is_on_until_it_is_off_whoever_goes(lab):
+    child = console(lab)
+    assert "for 3 min" in run(child, "debug control tr min 3")
+    assert "control=trace" in run(child, "show debug")
+    child.close()
+    shown = lab.a.show("debug")
+    assert shown["debug"] == ["control=trace"] and 0 < shown["ends_in_s"] <= 180, "it does not end with the console"
+    child = console(lab)
+    assert "not one of error, warn, info, debug, trace" in run(child, "debug control loud")
+    assert "normally" in run(child, "debug off")
+    assert lab.a.show("debug")["debug"] == []
+    child.close()
+
+
 def test_queues_have_their_counters(lab):
     ping_times(lab["a10"], "10.10.0.2", count=3)
     for port in lab.a.show("queues")["ports"]:
@@ -257,6 +312,32 @@ def test_queues_have_their_counters(lab):
     shown = run(child, "show queues")
     assert re.search(r"trunk0 +kernel", shown) and "rx dropped 0" in shown and "commands" in shown
     child.close()
+
+
+def test_two_who_configure_know_of_each_other(lab):
+    """One user twice has one candidate; two users have one each, and the second undoes nothing of the first."""
+    ann, again, owner = telnet(lab, "ann"), telnet(lab, "ann"), console(lab)
+    assert "! " not in run(ann, "configure")
+    assert re.search(r"! ann from 127\.0\.0\.1:\d+, since 2\S+.* same candidate", run(again, "configure"))
+    assert run(owner, "configure").count("! ann from 127.0.0.1:") == 2
+    run(again, "exit")
+    run(ann, "set segment voice mtu 1401")
+    run(owner, "set segment servers mtu 1402")
+    assert re.search(r"! uid-0 from local, since .* has to merge", run(ann, "commit"))
+    assert "`merge`" in run(owner, "commit")
+    mtus = lambda: {segment["segment"]: segment["mtu"] for segment in lab.a.show("segments")["segments"]}
+    assert mtus() == {"servers": 1500, "voice": 1401}, "the first is as it was committed"
+    run(owner, "merge")
+    run(owner, "commit")
+    assert mtus() == {"servers": 1402, "voice": 1401}
+    # Who commits confirms what waits, and is told.
+    run(ann, "set segment voice mtu 1500")
+    run(ann, "commit confirmed 10")
+    run(owner, "set segment servers mtu 1500")
+    assert "the commit of ann from 127.0.0.1" in run(owner, "commit")
+    assert "nothing to confirm" in run(owner, "confirm") and mtus() == {"servers": 1500, "voice": 1500}
+    for child in (ann, again, owner):
+        child.close()
 
 
 def test_sites_are_switched_and_sessions_begin_anew(lab):

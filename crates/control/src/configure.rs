@@ -313,9 +313,12 @@ impl Appliance {
         self.configure.unconfirmed = waits;
         self.configure.way_back = WayBack::default();
         tracing::info!("{who} changed the configuration");
-        Ok(match confirm {
-            None => told,
-            Some(minutes) => format!(
+        Ok(match (confirm, earlier) {
+            (None, Some(earlier)) => {
+                format!("{told}; the commit of {}, which waited for it, is confirmed with it", earlier.who)
+            }
+            (None, None) => told,
+            (Some(minutes), _) => format!(
                 "{told}; it goes back by itself in {minutes} minutes unless it is confirmed (commit, or confirm)"
             ),
         })

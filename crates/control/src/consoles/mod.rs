@@ -7,7 +7,10 @@
 pub mod client;
 mod io;
 mod login;
+mod refusal;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -17,6 +20,7 @@ use std::ops::Range;
 use ::session::Now;
 use config::User;
 use config::edit::Hint;
+use console::Other;
 use console::tree::{Arg, Names};
 use mio::event::Event;
 use mio::net::{TcpListener, UnixStream};
@@ -29,10 +33,14 @@ use crate::requests::{Request, Role, Who};
 pub(crate) use io::ConsoleTls;
 use io::Io;
 use login::Logins;
+use refusal::Refusal;
 use session::{Asks, Session};
 
 /// Most consoles over the Unix socket.
 const MAX_LOCAL: usize = 32;
+
+/// Most who are told at one time that there is no place for them. Beyond that connections are closed without a word.
+const MAX_REFUSALS: usize = 8;
 
 /// Connections accepted in one round.
 const ACCEPTS_PER_ROUND: usize = 16;
@@ -48,6 +56,8 @@ pub(crate) struct Consoles {
     next: usize,
     /// Connections that found no room.
     refused: u64,
+    /// Those of them that are told so.
+    refusals: Vec<Refusal>,
 }
 
 /// A connection of the Unix socket that wants to be a console.
@@ -90,6 +100,7 @@ impl Consoles {
             sessions: BTreeMap::new(),
             next: 0,
             refused: 0,
+            refusals: Vec::new(),
         };
         let prepared = consoles.prepare(config, registry)?;
         consoles.apply(prepared);
@@ -137,8 +148,7 @@ impl Consoles {
     pub(crate) fn open(&mut self, new: NewConsole, registry: &Registry, now: Now, names: &dyn Names) {
         let NewConsole { stream, who, telnet, typed } = new;
         if self.sessions.values().filter(|session| session.from.is_none()).count() >= MAX_LOCAL {
-            self.refused += 1;
-            return;
+            return self.refuse(Io::Unix(stream), MAX_LOCAL, "on the Unix socket", now);
         }
         let token = self.token();
         let mut io = Io::Unix(stream);
@@ -174,8 +184,13 @@ impl Consoles {
             session.logged_in(user, from, role, now, names);
         }
         let mut requests = Vec::new();
+        let editing = |(token, session): (&usize, &Session)| Some((*token, session.editing()?));
+        let mut others: BTreeMap<usize, Other> = self.sessions.iter().filter_map(editing).collect();
         for (token, session) in &mut self.sessions {
-            for asks in session.read(now, names) {
+            others.remove(token);
+            let asked = session.read(now, others.values().cloned().collect(), names);
+            others.extend(session.editing().map(|editing| (*token, editing)));
+            for asks in asked {
                 match asks {
                     Asks::Appliance(request) => requests.push(request),
                     Asks::Login(user, password, from) => {
@@ -197,8 +212,13 @@ impl Consoles {
         let idle = self.config.idle;
         self.sessions.retain(|_, session| {
             session.write(now, idle, names);
-            !session.is_done(now)
+            let done = session.is_done(now);
+            if done {
+                session.ended(now);
+            }
+            !done
         });
+        self.refusals.retain_mut(|refusal| refusal.goes_on(now));
     }
 
     /// What `show consoles` shows.
@@ -229,17 +249,33 @@ impl Consoles {
         }
         for (stream, from) in accepted {
             let open = self.sessions.values().filter(|session| session.from.is_some()).count();
+            let io = Io::accepted(stream, self.tls.as_ref());
             if open >= self.config.max_sessions {
-                self.refused += 1;
                 tracing::debug!(%from, "too many consoles: refused one");
+                if let Ok(io) = io {
+                    self.refuse(
+                        io,
+                        self.config.max_sessions,
+                        "that come over TCP (console.max_sessions)",
+                        now,
+                    );
+                }
                 continue;
             }
             let token = self.token();
-            let io = Io::accepted(stream, self.tls.as_ref());
             let registered = io.and_then(|mut io| io.register(registry, Token(token), false).map(|()| io));
             if let Ok(io) = registered {
                 self.sessions.insert(token, Session::new(io, &self.name, true, None, Some(from), now));
             }
+        }
+    }
+
+    /// Tells somebody that there is no place for him, if not too many are told so at this moment.
+    fn refuse(&mut self, io: Io, most: usize, which: &str, now: Now) {
+        self.refused += 1;
+        if self.refusals.len() < MAX_REFUSALS {
+            let text = format!("all {most} consoles {which} are in use: try again later\r\n");
+            self.refusals.push(Refusal::new(io, text, now));
         }
     }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use ::session::Now;
 use console::tree::Names;
-use console::{Console, Event as Said, Settings};
+use console::{Console, Event as Said, Other, Settings};
 use mio::event::Event;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::io::Io;
 use super::login::DELAY;
+use crate::certificates::unix_now;
 use crate::requests::{Asked, Piece, Request, Role, Who};
 
 /// Octets read of one console in one round.
@@ -68,6 +69,10 @@ pub(crate) struct Session {
     moved: Now,
     closing: Option<Now>,
     gone: bool,
+    /// Since when it is in the configuration mode.
+    configures: Option<String>,
+    /// Why it ends.
+    why: &'static str,
 }
 
 impl Session {
@@ -79,7 +84,7 @@ impl Session {
         from: Option<SocketAddr>,
         now: Now,
     ) -> Self {
-        let user = who.as_ref().map(|who| (who.user.replace(' ', "-"), who.role));
+        let user = who.as_ref().map(|who| (console_user(who), who.role));
         Self {
             io,
             console: Console::new(Settings { name: name.into(), telnet, user }),
@@ -100,6 +105,8 @@ impl Session {
             moved: now,
             closing: None,
             gone: false,
+            configures: None,
+            why: "by its user",
         }
     }
 
@@ -114,9 +121,17 @@ impl Session {
         self.console.receive(octets, names);
     }
 
+    /// What others are told of it while it is in the configuration mode.
+    pub(super) fn editing(&self) -> Option<Other> {
+        let (who, since) = self.who.as_ref().zip(self.configures.clone())?;
+        let user = if self.from.is_some() { who.user.clone() } else { console_user(who) };
+        Some(Other { user, from: who.from.clone(), since })
+    }
+
     /// Reads what was typed, and returns what is asked. All of it, so that no answer comes for another command than the one that is
-    /// waited for.
-    pub(super) fn read(&mut self, now: Now, names: &dyn Names) -> Vec<Asks> {
+    /// waited for. `others` are those in the configuration mode.
+    pub(super) fn read(&mut self, now: Now, others: Vec<Other>, names: &dyn Names) -> Vec<Asks> {
+        self.console.others(others);
         // Also while there is output that nobody takes: it may be ^C that is typed.
         if self.readable && !self.gone && self.console.wants_input() {
             let mut octets = [0; READ];
@@ -134,6 +149,11 @@ impl Session {
                 }
                 Err(_) => self.gone = true,
             }
+        }
+        match (self.console.configures(), &self.configures) {
+            (true, None) => self.configures = Some(pki::date(unix_now())),
+            (false, Some(_)) => self.configures = None,
+            _ => {}
         }
         if let Some((_, reason)) = self.refusal.take_if(|(until, _)| now >= *until) {
             self.console.logged_in(Err(reason), names);
@@ -205,7 +225,8 @@ impl Session {
     }
 
     /// Ends from our side.
-    pub(super) fn end(&mut self, reason: &str) {
+    pub(super) fn end(&mut self, reason: &'static str) {
+        self.why = reason;
         self.console.say(reason);
         self.console.close();
     }
@@ -252,6 +273,18 @@ impl Session {
         self.gone || self.closing.is_some_and(|until| all_taken || now >= until) || now >= self.moved + STUCK
     }
 
+    /// Notes the end.
+    pub(super) fn ended(&self, now: Now) {
+        let Some(who) = &self.who else { return };
+        let result = match self.closing {
+            Some(_) => self.why,
+            None if self.gone => "its connection ended",
+            None if now >= self.moved + STUCK => "nobody took its output",
+            None => self.why,
+        };
+        tracing::info!(target: "audit", user = who.user, from = who.from, result, "console closed");
+    }
+
     pub(super) fn show(&self, now: Now) -> Value {
         json!({
             "user": self.who.as_ref().map_or("(login)", |who| who.user.as_str()),
@@ -260,6 +293,7 @@ impl Session {
             "connected_s": now.saturating_sub(self.connected).as_secs(),
             "idle_s": now.saturating_sub(self.typed).as_secs(),
             "last": self.last,
+            "configures_since": self.configures,
         })
     }
 
@@ -308,4 +342,9 @@ impl Session {
         let command = console::printable(&crate::requests::masked(line));
         tracing::info!(target: "audit", user = who.user, from = who.from, command, result, "console");
     }
+}
+
+/// Under which name somebody on the Unix socket has a candidate.
+fn console_user(who: &Who) -> String {
+    who.user.replace(' ', "-")
 }
