@@ -166,7 +166,8 @@ def test_a_network_that_reflects_makes_no_duplicates(sites):
     """What A sends to its trunk comes back at once. No ping is lost or answered twice, and addresses stay where they are."""
     reflect(sites["a-lan"], "trunk", sites.directory)
     try:
-        wait(lambda: sites.a.show("loops")["reflecting"])
+        # Each attachment notices in its own turn.
+        wait(lambda: sites.a.show("loops")["reflecting"] == ["trunk0 VLAN 10", "trunk0 VLAN 11"])
         sites["a10"].ip("neigh", "flush", "all")
         output = sites["a10"].run("ping", "-n", "-c", 20, "-i", "0.05", "-W", "1", "10.10.0.2")
         assert "DUP" not in output and "20 received" in output, output

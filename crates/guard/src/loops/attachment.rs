@@ -201,7 +201,10 @@ impl Guarded {
     /// When the next probe is due, after one that is sent now.
     pub(super) fn probed(&mut self, now: Duration, interval: Duration, settings: &LoopSettings) {
         self.sent = self.sent.saturating_add(1);
-        self.next = now + if self.state == State::Listening { settings.listen / 3 } else { interval };
+        self.next = match self.state {
+            State::Listening => now + settings.listen / 3,
+            State::Forwarding | State::Blocked => turn_after(now, interval, self.watched.at),
+        };
     }
 
     /// A probe came through a loop that nobody breaks, and that is ours to break.
@@ -283,5 +286,51 @@ impl Guarded {
         let since = self.found.as_ref().map_or(now, |found| found.since);
         self.found = Some(Loop { at, segment, through, broken_by, since, seen: now });
         if news { Became::News } else { Became::Known }
+    }
+}
+
+/// When the turn of an attachment comes next. Each has a place of its own in the interval, whatever it did before, so that all are spread
+/// evenly over it and none waits for longer than that. Multiples of the golden ratio spread any run of numbers evenly.
+fn turn_after(now: Duration, interval: Duration, at: AttachmentIndex) -> Duration {
+    const GOLDEN_RATIO: u32 = 0x9e37_79b9;
+    let place = u128::from(u32::from(at.0).wrapping_mul(GOLDEN_RATIO));
+    let (now, interval) = (now.as_nanos(), interval.as_nanos().max(1));
+    let place = (interval * place) >> u32::BITS;
+    let turns = (now + interval - place) / interval;
+    Duration::from_nanos(u64::try_from(place + turns * interval).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_come_once_in_an_interval_at_the_same_place() {
+        let interval = Duration::from_millis(800);
+        for at in [0, 1, 17, 4092].map(AttachmentIndex) {
+            let mut now = Duration::from_micros(12_345_678);
+            let first = turn_after(now, interval, at);
+            assert!(first > now && first <= now + interval, "{at:?}: {first:?}");
+            for turn in 0..5 {
+                now = turn_after(now, interval, at);
+                assert_eq!(now, first + interval * turn);
+                // Who comes late keeps its place.
+                now += Duration::from_millis(7);
+            }
+        }
+    }
+
+    #[test]
+    fn turns_are_spread_evenly_however_many_there_are() {
+        let (start, interval) = (Duration::from_secs(5), Duration::from_millis(800));
+        for (first, count) in [(0_u16, 16_u16), (100, 100), (0, 4093), (12_000, 4093)] {
+            let mut parts = [0_u16; 8];
+            for at in (first..first + count).map(AttachmentIndex) {
+                let place = turn_after(start, interval, at) - start;
+                parts[(place.as_nanos() * 8 / interval.as_nanos()).min(7) as usize] += 1;
+            }
+            let even = count / 8;
+            assert!(parts.iter().all(|part| part.abs_diff(even) <= 2), "{count}: {parts:?}");
+        }
     }
 }

@@ -23,8 +23,12 @@ pub use attachment::{BrokenBy, Loop, Mode, State, Through, Watched};
 pub use relay::Passing;
 use relay::Relay;
 
-/// Most probes a second that an appliance sends. With more attachments than that allows, each has its turn less often.
+/// Most probes a second that an appliance sends.
 const MOST_PROBES: u64 = 8192;
+
+/// Those among them that attachments send in their turns; the rest is for those that are in a hurry. With more attachments than that allows,
+/// each has its turn less often: with one in every segment that there can be, every 0.8 s, so that a loop is found within 1 s.
+const MOST_IN_TURN: u64 = 5120;
 
 /// Probes that may be sent at once.
 const BURST: u64 = 256;
@@ -229,8 +233,7 @@ impl LoopGuard {
             self.budget = (self.budget + earned).min(BURST);
             self.budget_at = now;
         }
-        let most = MOST_PROBES / 2;
-        let interval = Duration::from_micros(self.due.len() as u64 * 1_000_000 / most);
+        let interval = Duration::from_micros(self.due.len() as u64 * 1_000_000 / MOST_IN_TURN);
         let interval = interval.max(self.settings.interval);
         while self.budget > 0 {
             let Some((next, at)) = self.due.first().copied().filter(|(next, _)| *next <= now) else { break };
@@ -340,6 +343,8 @@ impl LoopGuard {
         let (news, copies) = guarded.reflected(now, sent);
         if news {
             self.outputs.push_back(Output::Changed(at));
+            // Hosts whose frames had come back before that were taken for hosts behind this attachment.
+            self.outputs.push_back(Output::Unsettled(guarded.watched.segment));
             self.outputs.push_back(Output::Found(Finding::Reflects(at, true)));
         }
         if copies == STORM {
