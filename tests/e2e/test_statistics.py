@@ -129,6 +129,25 @@ def test_what_comes_out_of_the_tunnel_is_counted_for_its_site_and_the_service(la
     assert whole["totals"] == counts and counts.keys() >= {"txPackets", "droppedTxPackets", "droppedRxPackets", "rxBroadcast"}
 
 
+def test_what_the_uplink_does_not_take_is_dropped_for_its_site(lab):
+    """A line of 1 Mbit/s that holds five packets gets a hundred at once."""
+    frames = [vlan10("02:00:00:00:00:91", "ff:ff:ff:ff:ff:ff") / Raw(b"x" * 1000)] * 100
+    before, full = statistics(lab.a, "site", "branch")["droppedTxPackets"], lab.a.drops()["tx_queue_full"]
+    lab["a"].run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1mbit", "burst", "2000", "limit", "8000")
+    try:
+        def dropped():
+            inject(lab["a-lan"], "trunk", frames)
+            time.sleep(0.3)  # the line has time for the session's own
+            return statistics(lab.a, "site", "branch")["droppedTxPackets"] > before
+
+        wait_until(dropped, "frames are dropped", 30)
+    finally:
+        lab["a"].run("tc", "qdisc", "del", "dev", "eth0", "root")
+    assert lab.a.drops()["tx_queue_full"] > full
+    assert statistics(lab.a)["totals"]["droppedTxPackets"] > before
+    lab.wait_up()
+
+
 def test_questions_that_are_answered_here_are_counted(lab):
     with configured(lab, "arp_suppression = true"):
         assert len(ping_times(lab["b10"], "10.10.0.1", count=2)) == 2, "b10 tells who it is"

@@ -324,7 +324,7 @@ impl<P: BufPool> Engine<P> {
             taps.outside(view.now.0, at.session, true, buf.data());
         }
         match path.header {
-            Some(_) => sink.send(path.port, buf),
+            Some(_) => sink.send_record(path.port, buf, at.session, packed.frames as u32),
             None => sink.over_tcp(at.session, buf),
         }
     }

@@ -1,6 +1,7 @@
 //! The ports of one worker: their queues, and the packets that wait for the end of a burst.
 
 use arrayvec::ArrayVec;
+use bridge::SessionIndex;
 use dpdk::Mbuf;
 use pipeline::BURST;
 use pipeline::tables::PortIndex;
@@ -10,9 +11,22 @@ use crate::queue::{Pace, PortChange, PortQueues};
 /// All ports, by [`PortIndex`]; gaps are ports that are gone.
 pub(crate) struct Ports(Vec<Option<Port>>);
 
-struct Port {
-    queues: PortQueues,
-    waiting: ArrayVec<Mbuf, BURST>,
+/// A port, and what waits to be sent on it.
+pub(crate) struct Port {
+    pub(crate) queues: PortQueues,
+    pub(crate) waiting: ArrayVec<Mbuf, BURST>,
+    /// The records among these.
+    pub(crate) records: ArrayVec<Waiting, BURST>,
+}
+
+/// A record that waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting {
+    /// Its place among the packets that wait.
+    pub(crate) at: u16,
+    pub(crate) session: SessionIndex,
+    /// Frames that end in it.
+    pub(crate) frames: u32,
 }
 
 impl Ports {
@@ -55,13 +69,10 @@ impl Ports {
         self.0.iter().flatten().map(|port| &port.queues)
     }
 
-    /// The queues of a port, and what waits to be sent on it.
-    pub(crate) fn sending(
-        &mut self,
-        port: PortIndex,
-    ) -> Option<(&mut PortQueues, &mut ArrayVec<Mbuf, BURST>)> {
-        let port = self.0.get_mut(port.index())?.as_mut()?;
-        Some((&mut port.queues, &mut port.waiting))
+    /// A port, to send on it.
+    #[inline]
+    pub(crate) fn sending(&mut self, port: PortIndex) -> Option<&mut Port> {
+        self.0.get_mut(port.index())?.as_mut()
     }
 
     /// Gives all queues back.
@@ -71,7 +82,16 @@ impl Ports {
 }
 
 impl Port {
+    /// Puts a packet behind those that wait; a record with its session and the frames that end in it.
+    #[inline]
+    pub(crate) fn put(&mut self, buf: Mbuf, record: Option<(SessionIndex, u32)>) {
+        if let Some((session, frames)) = record {
+            self.records.push(Waiting { at: self.waiting.len() as u16, session, frames });
+        }
+        self.waiting.push(buf);
+    }
+
     fn new(queues: PortQueues) -> Self {
-        Self { queues, waiting: ArrayVec::new() }
+        Self { queues, waiting: ArrayVec::new(), records: ArrayVec::new() }
     }
 }

@@ -7,7 +7,7 @@ use pipeline::tables::{PortIndex, PortRole};
 use pipeline::{Sink, View};
 use wire::buf::PacketBuf;
 
-use crate::ports::Ports;
+use crate::ports::{Port, Ports, Waiting};
 use crate::{Fallback, Handover};
 
 /// Packets that wait for the end of a burst, by port.
@@ -40,7 +40,7 @@ impl<'a> PortSink<'a> {
     /// Gives a port all its packets. What it does not take is dropped: a stalled port must not
     /// stall the others.
     fn transmit(&mut self, port: PortIndex) {
-        let Some((queues, waiting)) = self.ports.sending(port) else { return };
+        let Some(Port { queues, waiting, records }) = self.ports.sending(port) else { return };
         if waiting.is_empty() {
             return;
         }
@@ -56,22 +56,34 @@ impl<'a> PortSink<'a> {
         }
         if sent < count {
             self.counters.drops.add(DropReason::TxQueueFull, (count - sent) as u64);
+            lost(self.counters, records, sent);
+        }
+        records.clear();
+    }
+
+    #[inline]
+    fn put(&mut self, port: PortIndex, buf: Mbuf, record: Option<(SessionIndex, u32)>) {
+        match self.ports.sending(port) {
+            Some(to) if to.waiting.is_full() => {}
+            Some(to) => return to.put(buf, record),
+            // Of a table that is a moment older than the ports.
+            None => return self.counters.drops.add(DropReason::NoDestination, 1),
+        }
+        self.transmit(port);
+        if let Some(to) = self.ports.sending(port) {
+            to.put(buf, record);
         }
     }
 }
 
 impl Sink<Mbuf> for PortSink<'_> {
     fn send(&mut self, port: PortIndex, buf: Mbuf) {
-        match self.ports.sending(port) {
-            Some((_, waiting)) if waiting.is_full() => {}
-            Some((_, waiting)) => return waiting.push(buf),
-            // Of a table that is a moment older than the ports.
-            None => return self.counters.drops.add(DropReason::NoDestination, 1),
-        }
-        self.transmit(port);
-        if let Some((_, waiting)) = self.ports.sending(port) {
-            waiting.push(buf);
-        }
+        self.put(port, buf, None);
+    }
+
+    #[inline]
+    fn send_record(&mut self, port: PortIndex, buf: Mbuf, session: SessionIndex, frames: u32) {
+        self.put(port, buf, Some((session, frames)));
     }
 
     fn hand_over(&mut self, worker: usize, port: PortIndex, buf: Mbuf) {
@@ -83,6 +95,16 @@ impl Sink<Mbuf> for PortSink<'_> {
     fn over_tcp(&mut self, session: SessionIndex, buf: Mbuf) {
         if !self.fallback.send(session, buf) {
             self.counters.drops.add(DropReason::FallbackFull, 1);
+        }
+    }
+}
+
+/// Counts the frames of records that a port did not take for their sessions: of those behind the packets that it took.
+#[cold]
+fn lost(counters: &CoreCounters, records: &[Waiting], sent: usize) {
+    for record in records.iter().filter(|record| usize::from(record.at) >= sent) {
+        if let Some(session) = counters.sessions.get(usize::from(record.session.0)) {
+            session.tx_dropped.add(record.frames.into());
         }
     }
 }
