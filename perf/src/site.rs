@@ -89,7 +89,7 @@ impl Feature {
         filter.keep(Ipv4Addr::new(203, 0, 113, 1).into(), None);
         Policy {
             clamp: if has(Self::Clamp) { 1400 } else { 0 },
-            storm: has(Self::Storm).then(|| Arc::new(StormControl::new(limits, sides()))),
+            storm: has(Self::Storm).then(|| Arc::new(StormControl::new(sides().map(|side| (side, limits))))),
             egress: has(Self::Egress).then_some(filter),
             neighbours: if has(Self::Suppress) { Neighbours::Answered } else { Neighbours::Unseen },
             reflections: has(Self::Reflect).then(Arc::default),

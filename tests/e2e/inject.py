@@ -1,12 +1,14 @@
 """Sends what a well-behaved stack does not; runs inside a namespace (see tools.inject).
 
     inject.py frames INTERFACE                  frames from stdin, one a line in hexadecimal
+    inject.py flood INTERFACE FRAME             the frame over and over, 2,000 a second, until it is ended; a line when it has begun
     inject.py datagrams ADDRESS PORT COUNT SEED random UDP datagrams; prints how many answers came
 """
 
 import random
 import socket
 import sys
+import time
 
 
 def frames(interface):
@@ -14,6 +16,17 @@ def frames(interface):
         raw.bind((interface, 0))
         for line in sys.stdin:
             raw.send(bytes.fromhex(line))
+
+
+def flood(interface, frame):
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind((interface, 0))
+        raw.send(bytes.fromhex(frame))
+        print("began", flush=True)
+        while True:
+            for _ in range(10):
+                raw.send(bytes.fromhex(frame))
+            time.sleep(0.005)
 
 
 def datagrams(address, port, count, seed):
@@ -45,5 +58,7 @@ if __name__ == "__main__":
     mode, *rest = sys.argv[1:]
     if mode == "frames":
         frames(*rest)
+    elif mode == "flood":
+        flood(*rest)
     else:
         datagrams(rest[0], *map(int, rest[1:]))

@@ -177,7 +177,7 @@ def test_every_show_answers_people_and_programs(lab):
     # One site has the same keys wherever it is shown.
     (site,) = lab.a.show("service", "l2vpn")["sites"]
     assert site["index"] == 1 and site["interface"] == "wan" and site["established"].endswith("Z") and site["description"] == ""
-    beside = {"egress_gateways", "max_macs", "enabled_in_configuration"}
+    beside = {"egress_gateways", "max_macs", "storm_control", "enabled_in_configuration"}
     assert lab.a.show("service", "l2vpn", "site", "branch").keys() == site.keys() | beside
     sessions = lab.a.show("sessions")["sessions"]
     assert sessions[0].keys() == site.keys() | {"keys_age_s", "lanes", "loss_percent"}

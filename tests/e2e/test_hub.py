@@ -2,14 +2,18 @@
 
 import contextlib
 import itertools
+import pathlib
 import re
+import subprocess
 import time
 
 import pytest
+from scapy.all import Ether, Raw
 
+from asking import segment_test
 from hub import GATEWAY, SEGMENTS, HubLab
 from netns import sh
-from tools import Capture, iperf, ping_times, pinging, seconds_until_ping, vlan_of
+from tools import Capture, inject, iperf, ping_times, pinging, seconds_until_ping, vlan_of, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +161,73 @@ def test_segments_and_sites_come_and_go_without_a_lost_frame(hub):
         assert reaches(hub, "voice", "hub-voice", "s1-voice")
     for result in (through_the_hub, mixed):
         assert result["sent"] > 50 and result["received"] == result["sent"], result
+
+
+@contextlib.contextmanager
+def flooding(host, interface, frame):
+    """Sends a frame over and over while the block runs."""
+    script = pathlib.Path(__file__).with_name("inject.py")
+    process = host.popen("/usr/bin/python3", script, "flood", interface, bytes(frame).hex(), stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline(), "the first frame is sent"
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def storm_limited(hub):
+    """Broadcasts above a limit in segment "servers" at the hub, by where they came from."""
+    segments = hub.hub.show("segments")["segments"]
+    (servers,) = [segment for segment in segments if segment["segment"] == "servers"]
+    return {side["from"]: side["broadcast"] for side in servers["storm_limited"]}
+
+
+def test_a_site_that_floods_leaves_the_others_what_they_may_send(hub, tmp_path):
+    """The hub lets each site send 10 broadcasts a second into "servers", and s1 only 2. While s1 floods, all that s3 says arrives at
+    the hub's host and at s2, and s1 is named wherever somebody looks."""
+    config = hub.hub.config.read_text()
+    limited = config.replace('name = "servers"\ntunnel_id = 10\n', 'name = "servers"\ntunnel_id = 10\nstorm_control = { broadcast = 10 }\n')
+    limited = limited.replace('user = "s1"\n', 'user = "s1"\nstorm_control = { broadcast = 2 }\n')
+    assert limited.count("storm_control") == 2
+
+    def reload(text):
+        hub.hub.config.write_text(text)
+        hub["hub"].run(hub.binary, "reload", "--socket", hub.hub.socket)
+
+    def broadcast(host, text):
+        return Ether(src=hub[host].mac("eth0"), dst="ff:ff:ff:ff:ff:ff") / Raw(text * 4)
+
+    noise, words = b"noise of one spoke", b"what another says!"
+    assert reaches(hub, "servers", "s1-servers", "s3-servers")
+    try:
+        reload(limited)
+        with Capture(hub["hub-servers"], "eth0", tmp_path / "hub.pcap") as at_hub, \
+                Capture(hub["s2-servers"], "eth0", tmp_path / "s2.pcap") as at_s2:
+            began = time.monotonic()
+            with flooding(hub["s1-servers"], vlan_interface_of(hub, "s1-servers"), broadcast("s1-servers", noise)):
+                wait_until(lambda: sum(storm_limited(hub).values()) > 1000, "the flood is limited")
+                inject(hub["s3-servers"], "eth0", [broadcast("s3-servers", words)] * 5)
+                wait_until(lambda: pathlib.Path(at_s2.path).read_bytes().count(words * 4) >= 5, "all that s3 says arrives")
+            lasted = time.monotonic() - began
+        for capture in (at_hub, at_s2):
+            assert len(capture.having(words)) == 5
+            assert 1 <= len(capture.having(noise)) <= 2 + 2 * (lasted + 1), "s1's own limit"
+        assert set(storm_limited(hub)) == {"site s1"}
+        sites = {site["name"]: site["stormLimited"] for site in hub.hub.show("service", "l2vpn", "statistics")["sites"]}
+        assert sites["s1"] > 1000 and sites["s2"] == sites["s3"] == 0
+        (finding,) = [found for found in segment_test(hub.hub, "servers")["findings"] if found["code"] == "storm_limited"]
+        assert re.search(r"\d+ broadcast from site s1$", finding["text"]), finding
+        assert "dropped" in sh(hub.binary, "show", "segments", "--socket", hub.hub.socket)
+        assert reaches(hub, "servers", "s1-servers", "s3-servers"), "conversations go on"
+    finally:
+        reload(config)
+
+
+def vlan_interface_of(hub, host):
+    """The interface of a host that has its address in "servers"."""
+    listed = hub[host].run("ip", "-o", "-4", "address")
+    return re.search(r"^\d+: (\S+)\s+inet 10\.10\.", listed, re.MULTILINE).group(1)
 
 
 def test_load_in_every_segment_at_once(hub):

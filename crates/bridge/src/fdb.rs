@@ -231,6 +231,11 @@ impl Fdb {
         self.quotas.held(part)
     }
 
+    /// Most addresses that a part may have; `None`: it has no limit of its own.
+    pub fn most(&self, part: Part) -> Option<u32> {
+        self.quotas.most(part)
+    }
+
     /// Says which port an attachment is on. To be told while no address is behind the attachment.
     pub fn place(&self, attachment: AttachmentIndex, port: u8) {
         self.quotas.place(attachment, port);

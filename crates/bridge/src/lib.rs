@@ -20,4 +20,4 @@ pub use policy::{Checks, Neighbours, Policy};
 pub use quota::{MAX_PORTS, MAX_SEGMENTS, MAX_SESSIONS, Part};
 pub use reflections::Reflections;
 pub use segments::{Forward, Rules, Segment, Segments};
-pub use storm::{Flooded, StormControl, StormLimits};
+pub use storm::{Flooded, Limited, StormControl, StormLimits};

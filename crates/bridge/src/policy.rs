@@ -16,7 +16,7 @@ pub struct Policy {
     pub clamp: u16,
     /// Whether unicast to an unknown address is dropped and not flooded.
     pub block_unknown: bool,
-    /// How many flooded frames a second each side may send.
+    /// How many flooded frames a second each side may send: each attachment and each site by itself.
     pub storm: Option<Arc<StormControl>>,
     /// What keeps each site's gateway to itself.
     pub egress: Option<EgressFilter>,

@@ -78,6 +78,12 @@ impl Quotas {
         self.of(part).map_or(0, |quota| quota.held.load(Relaxed))
     }
 
+    /// Most addresses that a part may hold; `None`: it has no limit of its own.
+    pub(crate) fn most(&self, part: Part) -> Option<u32> {
+        let most = self.of(part)?.most.load(Relaxed);
+        (most != u32::MAX).then_some(most)
+    }
+
     /// Says which port an attachment is on. To be told while no address is behind it.
     pub(crate) fn place(&self, attachment: AttachmentIndex, port: u8) {
         if let Some(place) = self.port_of.get(usize::from(attachment.0)) {

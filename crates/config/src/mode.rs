@@ -11,6 +11,7 @@ use crate::reader::Table;
 use crate::segments::{self, Segment};
 use crate::servers::{self, Servers};
 use crate::share::{self, Share};
+use crate::storm::{self, SiteStormLimits};
 use crate::transport::{self, Transport};
 
 /// Server or client.
@@ -76,6 +77,8 @@ pub struct Site {
     pub certificate_name: Option<String>,
     /// Most addresses that are learned behind it.
     pub max_macs: Option<u32>,
+    /// How much of what is flooded it may send into each segment, where that is not what every site may.
+    pub storm: SiteStormLimits,
     /// Gateway addresses that it resolves and routes by itself, beside those that every site does: the segment's position and the
     /// address.
     pub egress: Vec<(usize, IpAddr)>,
@@ -223,6 +226,7 @@ fn site(table: &Table<'_>, segments: &[Segment], clients: Option<&Authority>) ->
     let enabled = table.boolean("enabled").unwrap_or(true);
     let certificate_name = credentials::required_name(table, user.as_deref(), clients);
     let max_macs = segments::max_macs(table);
+    let storm = storm::of_site(table);
     let joined: Vec<usize> = match table.strings("segments") {
         None => (0..segments.len()).collect(),
         Some(names) => names
@@ -246,6 +250,7 @@ fn site(table: &Table<'_>, segments: &[Segment], clients: Option<&Authority>) ->
         enabled,
         certificate_name,
         max_macs,
+        storm,
         egress,
     })
 }

@@ -10,9 +10,7 @@ use crate::gateway::{self, Gateway};
 use crate::guard::{self, LoopGuardMode};
 use crate::ports::{MAX_PORTS, Port};
 use crate::reader::Table;
-
-/// Most frames a second that storm control counts to.
-const MAX_RATE: u64 = 100_000_000;
+use crate::storm::{self, StormLimits};
 
 /// One stretched L2 network.
 #[derive(Clone, Debug)]
@@ -36,24 +34,13 @@ pub struct Segment {
     /// Most addresses that are learned in it.
     pub max_macs: Option<u32>,
     /// How much of what is flooded each side may send.
-    pub storm: Option<StormLimits>,
+    pub storm: StormLimits,
     /// What is done about loops through it.
     pub loop_guard: LoopGuardMode,
     /// Whether the appliance answers ARP and neighbour solicitations for hosts that it knows.
     pub arp_suppression: bool,
     /// The appliance's own addresses in it.
     pub gateway: Option<Gateway>,
-}
-
-/// Frames a second that each side of a segment may send; 0: as many as it likes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StormLimits {
-    /// To the broadcast address.
-    pub broadcast: u32,
-    /// To group addresses.
-    pub multicast: u32,
-    /// To addresses that are not known.
-    pub unknown_unicast: u32,
 }
 
 impl Segment {
@@ -69,7 +56,7 @@ impl Segment {
             mss_clamp: true,
             block_unknown: false,
             max_macs: None,
-            storm: None,
+            storm: StormLimits::default(),
             loop_guard: LoopGuardMode::default(),
             arp_suppression: false,
             gateway: None,
@@ -154,7 +141,7 @@ fn segment(table: &Table<'_>, ports: &[Port], taken: &mut Taken) -> Option<Segme
     let mss_clamp = table.boolean("mss_clamp").unwrap_or(true);
     let block_unknown = block_unknown(table);
     let max_macs = max_macs(table);
-    let storm = storm(table);
+    let storm = storm::of_segment(table);
     let loop_guard = guard::mode(table);
     let arp_suppression = table.boolean("arp_suppression").unwrap_or(false);
     let spoke_to_spoke = table.boolean("spoke_to_spoke").unwrap_or(true);
@@ -191,18 +178,6 @@ fn block_unknown(table: &Table<'_>) -> bool {
             false
         }
     }
-}
-
-fn storm(segment: &Table<'_>) -> Option<StormLimits> {
-    let table = segment.table_or_empty("storm_control");
-    let rate = |key| table.number(key, 0..=MAX_RATE).map_or(0, |found| found.value as u32);
-    let limits = StormLimits {
-        broadcast: rate("broadcast"),
-        multicast: rate("multicast"),
-        unknown_unicast: rate("unknown_unicast"),
-    };
-    table.finish();
-    table.is_present().then_some(limits)
 }
 
 fn take(table: &Table<'_>, ports: &[Port], attachment: Attachment, label: &str, taken: &mut Taken) {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use config::{Config, Encap, Errors, LoopGuardMode, Mode};
+use config::{Config, Encap, Errors, LoopGuardMode, Mode, StormLimits};
 
 /// A server whose segment `servers` has `segment` in it, whose site has `site`, and with `more` behind.
 fn parse(segment: &str, site: &str, more: &str) -> Result<Config, Errors> {
@@ -87,8 +87,8 @@ fn gateways_ends_of_cables_have_names_of_their_own() {
 #[test]
 fn what_a_segment_can_have_is_read() {
     let config = parse(
-        &format!("{GATEWAY}\nmss_clamp = false\nunknown_unicast = \"drop\"\nmax_macs = 7\nstorm_control = {{ broadcast = 5 }}"),
-        "egress = [\"fd00::1\"]\nmax_macs = 9",
+        &format!("{GATEWAY}\nmss_clamp = false\nunknown_unicast = \"drop\"\nmax_macs = 7\nstorm_control = {{ broadcast = 5, multicast = 6 }}"),
+        "egress = [\"fd00::1\"]\nmax_macs = 9\nstorm_control = { multicast = 0, unknown_unicast = 3 }",
         "[[segment]]\nname = \"q\"\ntunnel_id = 11\n[[segment.attachment]]\nport = \"trunk0\"\nsvlan = 100\nvlan = 20\n\
          [[segment.attachment]]\nport = \"trunk0\"\nsvlan = 101",
     )
@@ -97,10 +97,8 @@ fn what_a_segment_can_have_is_read() {
     assert!(!servers.mss_clamp && servers.block_unknown);
     assert_eq!((servers.loop_guard, servers.arp_suppression), (LoopGuardMode::Block, false));
     assert_eq!((config.loop_guard.listen.as_millis(), config.duplicate_mac.moves), (300, 5));
-    assert_eq!(
-        (servers.max_macs, servers.storm.map(|storm| (storm.broadcast, storm.multicast))),
-        (Some(7), Some((5, 0)))
-    );
+    let limits = |storm: StormLimits| (storm.broadcast, storm.multicast, storm.unknown_unicast);
+    assert_eq!((servers.max_macs, limits(servers.storm)), (Some(7), (5, 6, 0)));
     let gateway = servers.gateway.as_ref().expect("there is one");
     assert_eq!(
         (gateway.interface.as_str(), gateway.addresses.len(), gateway.send_redirects),
@@ -108,6 +106,11 @@ fn what_a_segment_can_have_is_read() {
     );
     let Mode::Server(server) = &config.mode else { panic!("a server") };
     assert_eq!(server.sites[0].max_macs, Some(9));
+    assert_eq!(
+        limits(server.sites[0].storm.within(servers.storm)),
+        (5, 0, 3),
+        "its own, and the segment's else"
+    );
     assert_eq!(server.sites[0].egress, [(0, "fd00::1".parse().expect("an address"))]);
     let encaps: Vec<String> = config.segments[1].attachments.iter().map(|at| at.encap.to_string()).collect();
     assert_eq!(encaps, ["S-VLAN 100 VLAN 20", "S-VLAN 101"]);
@@ -262,6 +265,12 @@ fn contradictions_are_told_with_line_and_key() {
             "",
             "",
             "segment[1].storm_control.brodcast: unknown key (did you mean \"broadcast\"?)",
+        ),
+        (
+            "",
+            "storm_control = { broadcast = 100000001 }",
+            "",
+            "server.site[1].storm_control.broadcast: 100000001 is out of range: 0 to 100000000",
         ),
         (
             "",

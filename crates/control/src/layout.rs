@@ -19,6 +19,7 @@ pub(crate) struct Layout {
     /// Positions in the configuration, by number.
     segment_at: Vec<Option<usize>>,
     attachment_at: Vec<Option<Meeting>>,
+    site_at: Vec<Option<usize>>,
 }
 
 /// Where a segment meets a port.
@@ -58,6 +59,7 @@ impl Layout {
             sites: Places::new(session_places(&config)),
             segment_at: Vec::new(),
             attachment_at: Vec::new(),
+            site_at: Vec::new(),
             config: config.clone(),
         };
         layout.arrange(config, now)?;
@@ -79,6 +81,7 @@ impl Layout {
             segments: self.segments.arrange(&segments, now)?,
         };
         self.segment_at = positions(&self.segments, &segments);
+        self.site_at = positions(&self.sites, &sites);
         self.attachment_at = vec![None; self.attachments.len()];
         for key in &attachments {
             let (segment, port, encap) = key;
@@ -127,6 +130,20 @@ impl Layout {
     pub(crate) fn sites(&self) -> impl Iterator<Item = (SessionIndex, &Site)> {
         let place = |site: &Site| self.sites.get(&site.user).map(SessionIndex);
         sites(&self.config).iter().filter_map(move |site| Some((place(site)?, site)))
+    }
+
+    /// The site with this number. None on a client.
+    pub(crate) fn site(&self, index: SessionIndex) -> Option<&Site> {
+        let at = (*self.site_at.get(usize::from(index.0))?)?;
+        sites(&self.config).get(at)
+    }
+
+    /// Whether there is, or can come to be, a session with this number.
+    pub(crate) fn has_session(&self, index: SessionIndex) -> bool {
+        match &self.config.mode {
+            Mode::Client(_) => index == SessionIndex(0),
+            Mode::Server(_) => self.site(index).is_some(),
+        }
     }
 
     /// The numbers of all sessions that there can be now.

@@ -89,6 +89,12 @@ impl Appliance {
     /// `clear counters`: what is shown counts from now on. Metrics go on.
     pub(crate) fn clear_counters(&mut self) -> String {
         self.operator.counters = self.parts.counters.cleared();
+        let tables = self.tables();
+        tables
+            .segments
+            .iter()
+            .filter_map(|(_, segment)| segment.policy.storm.as_ref())
+            .for_each(|storm| storm.clear());
         self.operator.cleared = self.now();
         "counters are shown from now on; metrics go on counting".into()
     }

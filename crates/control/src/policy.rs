@@ -1,5 +1,6 @@
 //! What a segment's frames are looked at for, put together from its configuration and the sessions that are up.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -67,19 +68,49 @@ fn clamp(of: &Of<'_>) -> u16 {
     of.joined.iter().filter_map(joined).fold(of.config.mtu, u16::min)
 }
 
+/// The segment's limits for each attachment and site, or the site's own. Who is away for a moment finds what is left of its budget
+/// when it comes back.
 fn storm(of: &Of<'_>) -> Option<Arc<StormControl>> {
-    let config = of.config.storm?;
-    let limits = StormLimits {
-        broadcast: config.broadcast,
-        multicast: config.multicast,
-        unknown_unicast: config.unknown_unicast,
+    let old = of.old.and_then(|policy| policy.storm.as_ref());
+    let layout = of.layout;
+    let attachment = |at: &AttachmentIndex| {
+        let meeting = layout.attachment_places().get(usize::from(at.0)).copied().flatten();
+        meeting.is_some_and(|meeting| meeting.segment == of.index)
+    };
+    let configured = |side: &Endpoint| match side {
+        Endpoint::Attachment(at) | Endpoint::Vtep(at, _) => attachment(at),
+        Endpoint::Session(at) => layout.has_session(*at),
     };
     let attachments = of.attachments.iter().copied().map(Endpoint::Attachment);
-    let sides: Vec<Endpoint> =
+    let mut sides: Vec<Endpoint> =
         attachments.chain(of.joined.iter().map(|(session, _)| Endpoint::Session(*session))).collect();
-    // The same budgets, if nothing about them has changed.
-    let old = of.old.and_then(|policy| policy.storm.as_ref()).filter(|old| old.is_for(limits, &sides));
-    Some(old.cloned().unwrap_or_else(|| Arc::new(StormControl::new(limits, sides))))
+    let here: HashSet<Endpoint> = sides.iter().copied().collect();
+    sides.extend(
+        old.iter().flat_map(|old| old.sides()).filter(|side| !here.contains(side) && configured(side)),
+    );
+    let limits = |side| limits_of(of.config.storm, layout, side);
+    let sides: Vec<(Endpoint, StormLimits)> =
+        sides.into_iter().filter_map(|side| Some((side, limits(side)?))).collect();
+    if sides.is_empty() {
+        return None;
+    }
+    match old {
+        Some(old) if old.is_for(&sides) => Some(Arc::clone(old)),
+        Some(old) => Some(Arc::new(StormControl::new(sides).after(old))),
+        None => Some(Arc::new(StormControl::new(sides))),
+    }
+}
+
+/// What one side of a segment with these limits may send; `None`: as much as it likes.
+fn limits_of(segment: config::StormLimits, layout: &Layout, side: Endpoint) -> Option<StormLimits> {
+    let site = match side {
+        Endpoint::Session(at) => layout.site(at),
+        _ => None,
+    };
+    let config::StormLimits { broadcast, multicast, unknown_unicast } =
+        site.map_or(segment, |site| site.storm.within(segment));
+    let limits = StormLimits { broadcast, multicast, unknown_unicast };
+    (limits != StormLimits::default()).then_some(limits)
 }
 
 fn egress(of: &Of<'_>) -> Option<EgressFilter> {
@@ -107,8 +138,108 @@ fn egress_filter(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
     use super::*;
+    use bridge::Flooded;
+    use config::Config;
     use wire::arp::ArpPacket;
+
+    /// The policy of a segment with one attachment that the sites `own` (number 0) and `plain` (1) may join, and whether so many of 20
+    /// broadcasts pass it that come from one side at once.
+    struct Storms {
+        layout: Layout,
+        guard: Guard,
+        policy: Policy,
+    }
+
+    impl Storms {
+        fn new(segment: &str, own: &str) -> Self {
+            let site = |user: &str, more: &str| {
+                format!(
+                    "[[server.site]]\nuser = {user:?}\nverifier = \"SCRAM-SHA-256$4096:c2FsdA==$AAAA:AAAA\"\n{more}\n"
+                )
+            };
+            let text = format!(
+                "mode = \"server\"\n[[port]]\nname = \"trunk0\"\nrole = \"trunk\"\ndevice = \"kernel:eth1\"\n\
+                 [[port]]\nname = \"wan\"\nrole = \"uplink\"\ndevice = \"kernel:eth0\"\n\
+                 [server]\ncertificate = \"server.crt\"\nkey = \"server.key\"\n{}{}\
+                 [[segment]]\nname = \"servers\"\ntunnel_id = 10\n{segment}\n\
+                 [[segment.attachment]]\nport = \"trunk0\"\nvlan = 10\n",
+                site("own", own),
+                site("plain", "")
+            );
+            let config = Config::parse(Path::new("a.toml"), &text).expect("good");
+            let guard = Guard::new(&config);
+            let layout = Layout::new(config, Duration::ZERO).expect("there is room");
+            Self { layout, guard, policy: Policy::default() }
+        }
+
+        /// The tables are built anew while these sites have joined.
+        fn join(&mut self, sites: &[u16]) {
+            let joined: Vec<_> = sites.iter().map(|site| (SessionIndex(*site), 1500)).collect();
+            self.policy = build(&Of {
+                index: SegmentIndex(0),
+                config: &self.layout.config().segments[0],
+                attachments: &[AttachmentIndex(0)],
+                joined: &joined,
+                sessions: &[],
+                gateway: None,
+                guard: &self.guard,
+                layout: &self.layout,
+                watch: &Watch::default(),
+                old: Some(&self.policy),
+            });
+        }
+
+        fn passed(&self, from: Endpoint) -> usize {
+            let storm = self.policy.storm.as_ref().expect("there are limits");
+            (0..20).filter(|_| storm.allows(from.into(), Flooded::Broadcast, Duration::from_secs(1))).count()
+        }
+    }
+
+    const LAN: Endpoint = Endpoint::Attachment(AttachmentIndex(0));
+    const OWN: Endpoint = Endpoint::Session(SessionIndex(0));
+    const PLAIN: Endpoint = Endpoint::Session(SessionIndex(1));
+
+    #[test]
+    fn each_side_has_the_segment_s_limits_and_a_site_its_own_if_it_has_some() {
+        let mut storms =
+            Storms::new("storm_control = { broadcast = 10 }", "storm_control = { broadcast = 3 }");
+        storms.join(&[0, 1]);
+        assert_eq!((storms.passed(LAN), storms.passed(PLAIN), storms.passed(OWN)), (10, 10, 3));
+        let mut storms = Storms::new("", "storm_control = { broadcast = 3 }");
+        storms.join(&[0, 1]);
+        assert_eq!((storms.passed(LAN), storms.passed(PLAIN), storms.passed(OWN)), (20, 20, 3));
+        let mut storms =
+            Storms::new("storm_control = { broadcast = 10 }", "storm_control = { broadcast = 0 }");
+        storms.join(&[0, 1]);
+        assert_eq!((storms.passed(PLAIN), storms.passed(OWN)), (10, 20), "one site is trusted");
+        let mut storms = Storms::new("", "");
+        storms.join(&[0, 1]);
+        assert!(storms.policy.storm.is_none(), "what is off costs nothing");
+    }
+
+    #[test]
+    fn who_floods_gets_no_fresh_budget_by_coming_back() {
+        let mut storms = Storms::new("storm_control = { broadcast = 10 }", "");
+        storms.join(&[0]);
+        assert_eq!(storms.passed(OWN), 10);
+        let before = storms.policy.storm.clone().expect("one");
+        storms.join(&[0]);
+        assert!(
+            storms.policy.storm.as_ref().is_some_and(|storm| Arc::ptr_eq(storm, &before)),
+            "nothing has changed"
+        );
+        storms.join(&[0, 1]);
+        assert_eq!((storms.passed(OWN), storms.passed(PLAIN)), (0, 10));
+        storms.join(&[1]);
+        storms.join(&[0, 1]);
+        assert_eq!((storms.passed(OWN), storms.passed(LAN)), (0, 10));
+        let limited = storms.policy.storm.as_ref().expect("one").limited();
+        assert_eq!(limited, [(LAN, [10, 0, 0]), (OWN, [10 + 20 + 20, 0, 0]), (PLAIN, [10, 0, 0])]);
+    }
 
     #[test]
     fn what_is_kept_local_is_so_without_the_interface() {

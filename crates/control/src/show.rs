@@ -212,6 +212,7 @@ impl Shown<'_> {
                 "sites": sites,
                 "from_lan": fields(&lan.fields()),
                 "from_tunnel": fields(&tunnel.fields()),
+                "storm_limited": self.storm_limited(index),
             }))
         };
         json!({ "segments": self.layout.segments().filter_map(segment).collect::<Vec<_>>() })

@@ -152,6 +152,8 @@ counters! {
         rx_unknown_unicast,
         /// Frames that went no further.
         rx_dropped,
+        /// Those among them that were above a limit of storm control.
+        rx_storm_limited,
         /// Records of padding received: of a test of the path.
         rx_padding_records,
         /// Octets of those records.

@@ -71,10 +71,10 @@ reasons! {
     Oversize, "oversize", Bridge, "Larger than the segment's MTU: raise the segment's mtu at both ends, or lower the hosts'.";
     Hairpin, "hairpin", Bridge, "The destination is where the frame came from: those two reach each other without us.";
     NoDestination, "no_destination", Bridge, "Nothing to send it to: the segment has no other attachment and no session that is up.";
-    MacLimit, "mac_limit", Bridge, "The forwarding database is full, so the source was not learned; the frame itself went on. Raise system.max_macs.";
+    MacLimit, "mac_limit", Bridge, "The forwarding database is full, or what max_macs gives the segment, port or site of it, so the source was not learned; the frame itself went on. test segment says which.";
 
     UnknownUnicast, "unknown_unicast", Bridge, "To an address that is not known, in a segment with unknown_unicast = \"drop\".";
-    StormLimited, "storm_limited", Bridge, "Above the segment's storm_control: somebody floods, or there is a loop.";
+    StormLimited, "storm_limited", Bridge, "Above what storm_control lets this attachment or site send: somebody there floods, or there is a loop. See show segments.";
     EgressFiltered, "egress_filtered", Bridge, "ARP, neighbour discovery or a frame of a gateway that each site has for itself: stays at its site.";
     NeighbourHeld, "neighbour_held", Bridge, "An ARP request or solicitation that was answered, or passed on, by the control thread (arp_suppression).";
     OwnDestination, "own_destination", Bridge, "To the appliance itself, which asked for it (ping segment, test segment): taken, not lost.";

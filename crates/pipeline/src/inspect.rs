@@ -140,11 +140,17 @@ pub(crate) fn stays(view: View<'_>, meta: &Meta, session: SessionIndex, rest: &[
 /// Whether storm control lets a frame that is to be flooded pass.
 #[cold]
 pub(crate) fn storm_allows(view: View<'_>, meta: &Meta, kind: Flooded) -> bool {
-    let control = policy(view, meta).and_then(|policy| policy.storm.as_ref());
-    control.is_none_or(|control| match view.dry {
-        true => control.would_allow(meta.from, kind, view.now.0),
-        false => control.allows(meta.from, kind, view.now.0),
-    })
+    let Some(control) = policy(view, meta).and_then(|policy| policy.storm.as_ref()) else { return true };
+    if view.dry {
+        return control.would_allow(meta.from, kind, view.now.0);
+    }
+    let allowed = control.allows(meta.from, kind, view.now.0);
+    if let (false, Endpoint::Session(session)) = (allowed, meta.from.get()) {
+        if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
+            counters.rx_storm_limited.add(1);
+        }
+    }
+    allowed
 }
 
 /// Clamps the maximum segment size of a handshake that enters the tunnel here. A frame that comes through a session was looked at by the

@@ -66,7 +66,10 @@ fn each_stage_says_what_it_decides() {
 fn explanations_spend_nothing_and_are_seen_by_nobody() {
     let (mut a, mut b) = sites();
     let limits = StormLimits { broadcast: 1, ..StormLimits::default() };
-    let (storm, left) = (Arc::new(StormControl::new(limits, [LAN, SITE])), Arc::new(Reflections::default()));
+    let (storm, left) = (
+        Arc::new(StormControl::new([LAN, SITE].map(|side| (side, limits)))),
+        Arc::new(Reflections::default()),
+    );
     let (tap, tapped) = Tap::new(Point::Segment(SEGMENT), Filter::default(), 2000, 16);
     a.tables.taps = Taps::new(vec![tap]);
     a.change(|segment| {

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge::{
-    AttachmentIndex, EgressFilter, Endpoint, Neighbours, Part, Reflections, SegmentIndex, StormControl,
-    StormLimits,
+    AttachmentIndex, EgressFilter, Endpoint, Neighbours, Part, Reflections, SegmentIndex, SessionIndex,
+    StormControl, StormLimits,
 };
 use counters::DropReason;
 use pipeline::command::{Command, Event};
 use pipeline::notice::{Notice, OwnFrame, Target};
 use pipeline::tables::AttachmentState;
+use record::KeyLimits;
 use wire::arp::ArpPacket;
 use wire::mac::MacAddr;
 use world::*;
@@ -78,7 +79,7 @@ fn storm_control_limits_each_side_by_itself() {
     let (mut a, mut b) = one_vlan();
     let limits = StormLimits { broadcast: 10, multicast: 5, unknown_unicast: 3 };
     let session = Endpoint::Session(SESSION);
-    let control = Arc::new(StormControl::new(limits, [LAN, session]));
+    let control = Arc::new(StormControl::new([LAN, session].map(|side| (side, limits))));
     a.change(|segment| segment.policy.storm = Some(Arc::clone(&control)));
     let group = MacAddr([1, 0, 0x5e, 0, 0, 9]);
     let mut passed =
@@ -93,6 +94,35 @@ fn storm_control_limits_each_side_by_itself() {
     let later =
         (0..20).map(|_| cross(&mut a, &mut b, &frame(MacAddr::BROADCAST, host(1), 60, 1))).sum::<usize>();
     assert_eq!(later, 5, "half a second's worth");
+}
+
+#[test]
+fn a_site_that_floods_leaves_the_others_what_they_may_send() {
+    let (mut hub, mut flooder) = one_vlan();
+    let stretch = [Stretch { tunnel: 10, at: At::Vlan(10) }];
+    let (mut quiet, second) = (Site::new(2, &stretch, 1472), SessionIndex(1));
+    lane_into(&mut quiet, (&mut hub, second), 300, KeyLimits::default());
+    hub.tables.sessions.extend(Site::new(1, &stretch, 1472).tables.sessions);
+    let limits = |broadcast| StormLimits { broadcast, ..StormLimits::default() };
+    let sides = [
+        (LAN, limits(10)),
+        (Endpoint::Session(SESSION), limits(10)),
+        (Endpoint::Session(second), limits(20)),
+    ];
+    let control = Arc::new(StormControl::new(sides));
+    hub.change(|segment| {
+        (segment.sessions, segment.spoke_to_spoke) = (vec![SESSION, second], false);
+        segment.policy.storm = Some(Arc::clone(&control));
+    });
+    let mut broadcasts = |from: &mut Site, src| {
+        (0..25).map(|_| cross(from, &mut hub, &frame(MacAddr::BROADCAST, src, 60, 1))).sum::<usize>()
+    };
+    assert_eq!(broadcasts(&mut flooder, host(2)), 10);
+    assert_eq!(broadcasts(&mut quiet, host(3)), 20, "all that it may: a limit of its own");
+    let limited = [(Endpoint::Session(SESSION), [15, 0, 0]), (Endpoint::Session(second), [5, 0, 0])];
+    assert_eq!(control.limited(), limited, "it is known who was limited");
+    let of_site = |at: usize| hub.counters.sessions[at].rx_storm_limited.get();
+    assert_eq!((of_site(0), of_site(1), hub.drops(DropReason::StormLimited)), (15, 5, 20));
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn paths(text: &mut Text, snapshot: &Snapshot) {
 
 fn site_traffic(text: &mut Text, snapshot: &Snapshot) {
     type Both = fn(&SessionTotals) -> (Option<u64>, Option<u64>);
-    let families: [(&str, &str, Both); 5] = [
+    let families: [(&str, &str, Both); 6] = [
         ("causeway_site_frames_total", "Inner frames through the session.", |c| {
             (Some(c.rx_frames), Some(c.tx_frames))
         }),
@@ -190,6 +190,11 @@ fn site_traffic(text: &mut Text, snapshot: &Snapshot) {
             "causeway_site_bum_frames_total",
             "Broadcast, unknown unicast and multicast frames among them; received: broadcast and multicast.",
             |c| (Some(c.rx_bum), Some(c.tx_bum)),
+        ),
+        (
+            "causeway_site_storm_limited_frames_total",
+            "Frames received from the site that were above a limit of storm control.",
+            |c| (Some(c.rx_storm_limited), None),
         ),
         ("causeway_site_records_total", "Records of the session.", |c| {
             (Some(c.rx_records), Some(c.tx_records))

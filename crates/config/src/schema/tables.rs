@@ -221,7 +221,12 @@ static SEGMENT: &[Key] = &[
     key("max_macs", Number { min: 1, max: MAX_MACS }, "", "most MAC addresses that are learned in it"),
     key("loop_guard", Choice(&["block", "watch", "off"]), "block", "what is done about a loop through it"),
     key("arp_suppression", Bool, "false", "whether ARP and ND are answered for hosts that are known"),
-    key("storm_control", Table(STORM), "", "frames a second that each side may send; 0: as many as it likes"),
+    key(
+        "storm_control",
+        Table(STORM),
+        "",
+        "frames a second that each attachment and each site may send; 0: as many as it likes",
+    ),
 ];
 
 static ATTACHMENT: &[Key] = &[
@@ -252,6 +257,17 @@ static STORM: &[Key] = &[
     key("broadcast", Number { min: 0, max: MAX_RATE }, "0", "to the broadcast address"),
     key("multicast", Number { min: 0, max: MAX_RATE }, "0", "to group addresses"),
     key("unknown_unicast", Number { min: 0, max: MAX_RATE }, "0", "to addresses that are not known"),
+];
+
+static SITE_STORM: &[Key] = &[
+    key("broadcast", Number { min: 0, max: MAX_RATE }, "the segment's", "to the broadcast address"),
+    key("multicast", Number { min: 0, max: MAX_RATE }, "the segment's", "to group addresses"),
+    key(
+        "unknown_unicast",
+        Number { min: 0, max: MAX_RATE },
+        "the segment's",
+        "to addresses that are not known",
+    ),
 ];
 
 const CIPHERS: &[&str] = &["aes-128-gcm", "aes-256-gcm"];
@@ -304,6 +320,12 @@ static SITE: &[Key] = &[
     key("enabled", Bool, "true", "whether it may connect"),
     key("segments", Texts("names of segments"), "all", "the segments that it may join"),
     key("max_macs", Number { min: 1, max: MAX_MACS }, "", "most MAC addresses that are learned behind it"),
+    key(
+        "storm_control",
+        Table(SITE_STORM),
+        "",
+        "frames a second that this site may send into each segment, instead of the segment's; 0: as many as it likes",
+    ),
     key(
         "egress",
         Texts("IP addresses"),

@@ -187,7 +187,7 @@ pub fn queues(answer: &Value) -> String {
 
 /// `show segments`.
 pub fn segments(answer: &Value) -> String {
-    table(
+    let mut out = table(
         &answer["segments"],
         &[
             Column("SEGMENT", "segment"),
@@ -202,7 +202,17 @@ pub fn segments(answer: &Value) -> String {
             Column("BUM LAN", "from_lan.bum"),
             Column("BUM TUNNEL", "from_tunnel.bum"),
         ],
-    )
+    );
+    for segment in rows(&answer["segments"]) {
+        for side in rows(&segment["storm_limited"]) {
+            let kinds = ["broadcast", "multicast", "unknown_unicast"].into_iter();
+            let counts = kinds.filter(|kind| side[*kind].as_u64().is_some_and(|count| count > 0));
+            let counts: Vec<String> = counts.map(|kind| format!("{} {kind}", text(&side[kind]))).collect();
+            let (name, from) = (text(&segment["segment"]), text(&side["from"]));
+            let _ = writeln!(out, "storm control of {name} dropped {} from {from}", counts.join(", "));
+        }
+    }
+    out
 }
 
 /// `show mac-table`.

@@ -5,6 +5,7 @@ mod queues;
 mod rates;
 mod request;
 mod service;
+pub(crate) mod storm;
 mod system;
 mod top;
 

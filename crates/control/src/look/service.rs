@@ -33,6 +33,10 @@ impl Shown<'_> {
                 found["egress_gateways"] =
                     site.egress.iter().map(|(_, address)| address.to_string()).collect::<Vec<_>>().into();
                 found["max_macs"] = json!(site.max_macs);
+                let config::SiteStormLimits { broadcast, multicast, unknown_unicast } = site.storm;
+                found["storm_control"] = json!({
+                    "broadcast": broadcast, "multicast": multicast, "unknown_unicast": unknown_unicast,
+                });
                 found["enabled_in_configuration"] = site.enabled.into();
             }
         }

@@ -321,11 +321,16 @@ pub fn pair(a: &[Stretch], b: &[Stretch], max_record: u16) -> (Site, Site) {
 
 /// Opens a lane from one site to another.
 pub fn lane(from: &mut Site, to: &mut Site, id: u32, limits: KeyLimits) {
+    lane_into(from, (to, SESSION), id, limits);
+}
+
+/// Opens a lane from the session of one site into a session of another.
+pub fn lane_into(from: &mut Site, (to, session): (&mut Site, SessionIndex), id: u32, limits: KeyLimits) {
     let id = LaneId::new(id).expect("24 bits");
     let secret = || LaneSecret::new([id.get() as u8; 32]);
     let rx = Box::new(RxLane::new(id, SUITE, secret()));
     let tx = Box::new(TxLane::new(id, SUITE, secret(), limits, from.now));
-    to.command(Command::InstallRx { session: SESSION, path: 0, leads: true, lane: rx });
+    to.command(Command::InstallRx { session, path: 0, leads: true, lane: rx });
     from.command(Command::InstallTx { session: SESSION, path: 0, lane: tx });
 }
 
