@@ -8,7 +8,7 @@ import pytest
 from scapy.all import (ARP, IP, TCP, Dot1Q, Ether, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_RS, IPv6,
                        Raw)
 
-from asking import command
+from asking import command, segment_test
 from lab import Lab
 from tools import Capture, inject, ping_times, pinging, seconds_until_ping
 
@@ -287,3 +287,22 @@ def test_a_host_is_pinged_from_the_gateway(gateways):
     assert (answer["how"], answer["from"]) == ("arp", None), "of another network"
     text = gateways["a"].run(gateways.binary, "console", "--socket", gateways.a.socket, "-c", "ping segment servers 10.10.0.1 count 1")
     assert "icmp" in text
+
+
+def test_a_gateway_that_somebody_took_down_is_told(gateways):
+    def down():
+        findings = segment_test(gateways.a, "servers")["findings"]
+        return [finding["text"] for finding in findings if finding["code"] == "gateway_down" and finding["site"] is None]
+
+    assert down() == []
+    try:
+        gateways["a"].ip("link", "set", "dev", "cw10", "down")
+        assert down() == ["the gateway's interface cw10 is set down, so that hosts have no gateway at this site"]
+        (told,) = [found for found in segment_test(gateways.b, "servers")["findings"] if found["code"] == "gateway_down"]
+        assert told["text"].startswith("at site ") and "cw10 is set down" in told["text"], "and at the other end"
+    finally:
+        gateways["a"].ip("link", "set", "dev", "cw10", "up")
+    # Linux has dropped its IPv6 address with that.
+    assert down() == [f"the gateway's interface cw10 lacks {GATEWAY6}/64"]
+    gateways["a"].ip("address", "add", f"{GATEWAY6}/64", "dev", "cw10", "nodad")
+    assert down() == []

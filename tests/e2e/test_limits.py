@@ -6,6 +6,7 @@ import time
 import pytest
 from scapy.all import Dot1Q, Ether, Raw
 
+from asking import segment_test
 from lab import Lab
 from test_gateway import in_segment, interfaces
 from tools import Capture, inject, ping_times, seconds_until_ping
@@ -73,6 +74,8 @@ def test_a_segment_that_is_full_forwards_and_evicts_nobody(limited, tmp_path):
     after = set(learned(limited, "voice"))
     assert len(after) == SEGMENT_MACS and before <= after
     assert limited.a.drops()["mac_limit"] > 0
+    (told,) = [found for found in segment_test(limited.a, "voice")["findings"] if found["code"] == "mac_not_learned"]
+    assert f"segment voice has {SEGMENT_MACS} addresses, as many as max_macs of the segment allows" in told["text"], told
     assert len(ping_times(limited["a11"], "10.11.0.2", count=3)) == 3
 
 
@@ -85,6 +88,8 @@ def test_a_port_that_is_full_takes_nothing_from_a_site(limited):
     floods(limited, "b10", "10.10.", 3)
     time.sleep(0.3)
     assert len(learned(limited, place="site branch")) == SITE_MACS
+    (told,) = [found for found in segment_test(limited.b, "servers")["findings"] if found["code"] == "mac_not_learned"]
+    assert f"port trunk0 has {PORT_MACS} addresses" in told["text"] and f"site branch has {SITE_MACS}" in told["text"], told
     assert set(learned(limited, place="trunk0")) == after
     assert len(ping_times(limited["a10"], "10.10.0.2", count=3)) == 3
 

@@ -7,6 +7,7 @@ import time
 import pytest
 from scapy.all import Ether, Raw
 
+from asking import segment_test
 from hub import HubLab
 from lab import Lab
 from netns import reflect, stop_reflecting, veth, vlan_interface
@@ -107,6 +108,8 @@ def test_what_is_blocked_passes_nothing_twice(sites, tmp_path):
     assert len(at_a.having(b"arrives once")) == 5, "those that it sent, and nothing that comes back"
     assert len(at_b.frames) < 100
     assert sites.b.drops()["loop_blocked"] > 0
+    found = {finding["code"]: finding for finding in segment_test(sites.a, "servers")["findings"]}
+    assert "at site branch: underlay VNI 5010 is blocked" in found["attachment_blocked"]["text"], "the self-test knows, at the other end too"
     assert seconds_until_ping(sites["a10"], "10.10.0.2") < 10
 
 

@@ -65,6 +65,23 @@ impl Shown<'_> {
         duplicates.into_iter().map(duplicate).collect()
     }
 
+    /// The addresses of a segment that count only where they were last, in words: some of them, if there are many.
+    pub(crate) fn duplicates_of(&self, segment: SegmentIndex) -> String {
+        const MOST: usize = 3;
+        let duplicates = self.guard.moves.duplicates();
+        let of_segment: Vec<_> = duplicates.iter().filter(|duplicate| duplicate.segment == segment).collect();
+        let words = |duplicate: &&guard::Duplicate| {
+            let guard::Duplicate { mac, places: (at, also), until, .. } = duplicate;
+            let left = until.saturating_sub(self.now).as_secs();
+            format!("{mac} is at {}, not at {}, for {left} s more", self.place(*at), self.place(*also))
+        };
+        let mut text = of_segment.iter().take(MOST).map(words).collect::<Vec<_>>().join("; ");
+        if of_segment.len() > MOST {
+            text += &format!("; and {} more (show mac-table)", of_segment.len() - MOST);
+        }
+        text
+    }
+
     fn one_loop(&self, found: &Loop) -> Value {
         let (kind, through) = match &found.through {
             Through::Attachment(at) => ("attachment", self.attachment(*at)),

@@ -35,7 +35,7 @@ type Key = (String, Option<String>, &'static str);
 impl Alarms {
     /// The counters of a segment some time ago: what has grown since is news.
     pub(super) fn then(&self, segment: SegmentIndex) -> Then {
-        self.history.first().and_then(|history| history.get(&segment)).copied().unwrap_or_default()
+        self.history.first().and_then(|history| history.get(&segment)).cloned().unwrap_or_default()
     }
 
     /// Whether everything is to be looked at again. Not at the start, when nothing has had time to happen.
@@ -50,9 +50,11 @@ impl Alarms {
     pub(super) fn watch(&mut self, shown: &Shown<'_>) {
         self.due = shown.now + INTERVAL;
         let mut found = BTreeMap::new();
+        let attached = findings::attached(shown);
         for (index, segment) in shown.layout.segments().filter(|(_, segment)| segment.enabled) {
             let then = self.then(index);
-            let local = findings::local(shown, index, &then);
+            let attachments = attached.get(&index).map_or(&[][..], Vec::as_slice);
+            let local = findings::local(shown, index, attachments, &then);
             let sessions = shown.layout.session_indices().into_iter();
             let sites = sessions.flat_map(|session| findings::session(shown, index, session));
             for finding in local.into_iter().chain(sites).filter(|finding| finding.severity > Severity::Info)

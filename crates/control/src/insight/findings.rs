@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bridge::{AttachmentIndex, SegmentIndex, SessionIndex};
+use bridge::{AttachmentIndex, Endpoint, Limited, SegmentIndex, SessionIndex};
 use config::{Device, Encap, Mode};
 use counters::{DropReason, SideTotals};
 use pipeline::capture::Fields;
@@ -10,6 +10,8 @@ use pipeline::tables::{AttachmentEntry, AttachmentState, Encap as Looks, PortInd
 use serde_json::{Value, json};
 use session::State;
 
+use super::unlearned;
+use crate::look::storm;
 use crate::show::Shown;
 
 /// How much a finding matters.
@@ -71,7 +73,7 @@ impl Severity {
 }
 
 /// Reasons of drops in a segment that tell something.
-const TELLING: &[(DropReason, Severity)] = &[
+pub(super) const TELLING: &[(DropReason, Severity)] = &[
     (DropReason::Oversize, Severity::Warning),
     (DropReason::StormLimited, Severity::Warning),
     (DropReason::MacLimit, Severity::Warning),
@@ -86,12 +88,14 @@ const TELLING: &[(DropReason, Severity)] = &[
 const CHECKSUMS: u64 = 3;
 
 /// Counters of a segment at some moment, to tell what happened since.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Then {
     lan: SideTotals,
     tunnel: SideTotals,
     checksums: (u64, u64),
     drops: [u64; TELLING.len()],
+    /// Who was above a limit of storm control.
+    storm: Vec<(Endpoint, Limited)>,
 }
 
 impl Then {
@@ -104,12 +108,29 @@ impl Then {
         for (count, (reason, _)) in drops.iter_mut().zip(TELLING) {
             *count = shown.counters.segment_drops(at, *reason);
         }
-        Self { lan, tunnel, checksums: (checksums.sampled, checksums.wrong), drops }
+        let storm = storm::limited(shown.tables, index);
+        Self { lan, tunnel, checksums: (checksums.sampled, checksums.wrong), drops, storm }
     }
 }
 
+/// The attachments of each segment, whether frames pass them or not.
+pub(super) fn attached(shown: &Shown<'_>) -> HashMap<SegmentIndex, Vec<AttachmentIndex>> {
+    let mut attached: HashMap<_, Vec<_>> = HashMap::new();
+    for (at, meeting) in (0..).map(AttachmentIndex).zip(shown.layout.attachment_places()) {
+        if let Some(meeting) = meeting {
+            attached.entry(meeting.segment).or_default().push(at);
+        }
+    }
+    attached
+}
+
 /// All that this site sees, compared with what was `then`.
-pub(super) fn local(shown: &Shown<'_>, index: SegmentIndex, then: &Then) -> Vec<Finding> {
+pub(super) fn local(
+    shown: &Shown<'_>,
+    index: SegmentIndex,
+    attachments: &[AttachmentIndex],
+    then: &Then,
+) -> Vec<Finding> {
     let Some(segment) = shown.layout.segment(index) else { return Vec::new() };
     if !segment.enabled {
         return vec![Finding::new(
@@ -120,7 +141,6 @@ pub(super) fn local(shown: &Shown<'_>, index: SegmentIndex, then: &Then) -> Vec<
         )];
     }
     let mut findings = Vec::new();
-    let attachments = shown.tables.segments.get(index).map_or(&[][..], |entry| &entry.attachments);
     if segment.attachments.is_empty() && segment.gateway.is_none() {
         findings.push(Finding::new(
             "no_attachment",
@@ -138,7 +158,7 @@ pub(super) fn local(shown: &Shown<'_>, index: SegmentIndex, then: &Then) -> Vec<
 
 fn attachment(shown: &Shown<'_>, at: AttachmentIndex, findings: &mut Vec<Finding>) {
     let Some(entry) = shown.tables.attachment(at) else { return };
-    let place = shown.place(bridge::Endpoint::Attachment(at));
+    let place = shown.place(Endpoint::Attachment(at));
     let port = shown.layout.config().ports.get(entry.port.index());
     let name = port.map_or("its gateway", |port| port.name.as_str());
     if port.is_some() && !shown.ports.get(entry.port.index()).is_none_or(|state| state.up) {
@@ -254,16 +274,23 @@ fn traffic(shown: &Shown<'_>, index: SegmentIndex, then: &Then, findings: &mut V
             "switch transmit checksums off behind this port (ethtool -K IFACE tx off), or use a kernel: port, which finishes them",
         ));
     }
-    for ((reason, severity), (now, then)) in TELLING.iter().zip(now.drops.iter().zip(then.drops)) {
-        let count = now - then;
-        if count > 0 {
-            findings.push(Finding::new(
-                reason.name(),
-                *severity,
-                format!("{count} frames were dropped as {}", reason.name()),
-                reason.help(),
-            ));
+    for ((reason, severity), (before, count)) in TELLING.iter().zip(then.drops.iter().zip(now.drops)) {
+        let count = count - before;
+        if count == 0 {
+            continue;
         }
+        let who = match reason {
+            DropReason::MacLimit => {
+                findings.push(unlearned::not_learned(shown, index, count));
+                continue;
+            }
+            DropReason::StormLimited => storm::words(shown, &storm::since(&now.storm, &then.storm)),
+            DropReason::DuplicateMac => shown.duplicates_of(index),
+            _ => String::new(),
+        };
+        let why = if who.is_empty() { who } else { format!(": {who}") };
+        let text = format!("{count} frames were dropped as {}{why}", reason.name());
+        findings.push(Finding::new(reason.name(), *severity, text, reason.help()));
     }
 }
 
@@ -367,3 +394,146 @@ pub(super) fn attachments(shown: &Shown<'_>, segment: &config::Segment) -> Vec<S
 
 /// What was some time ago, by segment.
 pub(super) type History = HashMap<SegmentIndex, Then>;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bridge::{Flooded, Part, StormControl, StormLimits};
+    use session::State;
+    use wire::mac::MacAddr;
+
+    use super::super::world::{BRANCH, SEGMENT, World, frame};
+    use super::*;
+
+    fn host(last: u8) -> MacAddr {
+        MacAddr([2, 0, 0, 0, 0, last])
+    }
+
+    /// A world that is well: frames arrive.
+    fn world() -> World {
+        let world = World::with("");
+        world.receive(&[frame(host(9), host(1), 10)], 8);
+        world
+    }
+
+    #[test]
+    fn attachments_that_do_not_pass_frames_say_why() {
+        let mut world = world();
+        assert_eq!(world.codes(), Vec::<&str>::new());
+        world.trunk.up = false;
+        assert_eq!(world.codes(), ["port_down"; 3], "each attachment of the port");
+        world.trunk.up = true;
+        // What does not forward is not in the segment's table.
+        let segments = |world: &World| -> Vec<bridge::Segment> {
+            world.tables.segments.iter().map(|(_, segment)| segment.clone()).collect()
+        };
+        let mut without = segments(&world);
+        without[0].attachments.retain(|at| at.0 != 1);
+        world.tables.segments = bridge::Segments::new(without);
+        for (state, code, severity) in [
+            (AttachmentState::Blocked, "attachment_blocked", Severity::Error),
+            (AttachmentState::Listening, "attachment_listening", Severity::Info),
+        ] {
+            world.tables.attachments[1].state = state;
+            let found = world.findings();
+            let told: Vec<_> = found.iter().map(|finding| (finding.code, finding.severity)).collect();
+            assert_eq!(told, [(code, severity)]);
+            assert!(found[0].text.starts_with("trunk0 VLAN 11"), "{}", found[0].text);
+        }
+    }
+
+    #[test]
+    fn a_segment_that_meets_nothing_or_no_vtep_says_so() {
+        let mut world = world();
+        world.tables.attachments[2].encap =
+            Looks::Vxlan(wire::vxlan::Vni::new(7).expect("24 bits"), Vec::new());
+        assert_eq!(world.codes(), ["vtep_none"]);
+        let text =
+            "mode = \"client\"\n[[port]]\nname = \"trunk0\"\nrole = \"trunk\"\ndevice = \"kernel:eth1\"\n\
+            [[port]]\nname = \"wan\"\nrole = \"uplink\"\ndevice = \"kernel:eth0\"\n\
+            [[segment]]\nname = \"servers\"\ntunnel_id = 10\n\
+            [client]\nserver = \"a\"\nuser = \"b\"\npassword = \"c\"\nfingerprint = \"FF\"\n"
+                .replace("FF", &"00".repeat(32));
+        let config = config::Config::parse(std::path::Path::new("a.toml"), &text).expect("good");
+        world.layout = crate::layout::Layout::new(config, std::time::Duration::ZERO).expect("there is room");
+        assert_eq!(world.codes(), ["no_attachment"]);
+    }
+
+    #[test]
+    fn drops_of_the_last_minute_are_told_by_their_reason() {
+        for (reason, severity) in TELLING.iter().filter(|(reason, _)| *reason != DropReason::MacLimit) {
+            let world = world();
+            world.core.segments[0].drops.add(*reason, 5);
+            let [finding] = &world.findings()[..] else { panic!("{reason:?}: one") };
+            assert_eq!((finding.code, finding.severity), (reason.name(), *severity));
+            assert_eq!(finding.text, format!("5 frames were dropped as {}", reason.name()));
+            let then = Then::now(&world.shown(), SEGMENT);
+            assert!(local(&world.shown(), SEGMENT, &[], &then).is_empty(), "told once");
+        }
+    }
+
+    #[test]
+    fn who_floods_is_named() {
+        let mut world = world();
+        let limits = StormLimits { broadcast: 1, ..StormLimits::default() };
+        let (branch, lan) = (Endpoint::Session(BRANCH), Endpoint::Attachment(AttachmentIndex(1)));
+        let storm = Arc::new(StormControl::new([branch, lan].map(|side| (side, limits))));
+        let mut segments: Vec<bridge::Segment> =
+            world.tables.segments.iter().map(|(_, segment)| segment.clone()).collect();
+        segments[0].policy.storm = Some(Arc::clone(&storm));
+        world.tables.segments = bridge::Segments::new(segments);
+        world.receive(&vec![frame(MacAddr::BROADCAST, host(1), 11); 3], 16);
+        for _ in 0..9 {
+            storm.allows(branch.into(), Flooded::Broadcast, std::time::Duration::ZERO);
+        }
+        let [finding] = &world.findings()[..] else { panic!("one: {:?}", world.findings()) };
+        let told = "2 frames were dropped as storm_limited: 8 broadcast from site branch, 2 broadcast from trunk0 VLAN 11";
+        assert_eq!((finding.code, finding.text.as_str()), ("storm_limited", told));
+    }
+
+    #[test]
+    fn addresses_that_were_not_learned_name_the_limit() {
+        let world = world();
+        world.fdb.limit(Part::Port(0), Some(2));
+        world.receive(&[2, 3, 4].map(|last| frame(MacAddr::BROADCAST, host(last), 10)), 16);
+        let [finding] = &world.findings()[..] else { panic!("one: {:?}", world.findings()) };
+        assert_eq!(finding.code, "mac_not_learned");
+        assert!(
+            finding.text.starts_with("2 frames came from addresses that were not learned"),
+            "{}",
+            finding.text
+        );
+        assert!(
+            finding.text.ends_with("port trunk0 has 2 addresses, as many as max_macs of the port allows")
+        );
+        // The segment, the site and the appliance have limits of their own.
+        for (part, named) in
+            [(Part::Segment(SEGMENT), "segment servers"), (Part::Session(BRANCH), "site branch")]
+        {
+            let world = self::world();
+            world.fdb.limit(part, Some(1));
+            world.fdb.learn(SEGMENT, host(7), Endpoint::Session(BRANCH), 1);
+            world.core.segments[0].drops.add(DropReason::MacLimit, 1);
+            let found = world.findings();
+            assert!(found[0].text.contains(named), "{}", found[0].text);
+        }
+    }
+
+    #[test]
+    fn a_session_that_carries_nothing_says_why() {
+        let mut world = world();
+        let codes = |world: &World| {
+            session(&world.shown(), SEGMENT, BRANCH).iter().map(|finding| finding.code).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(&world), ["path_unknown"]);
+        world.tables.sessions[0] = None;
+        assert_eq!(codes(&world), ["path_unknown"]);
+        for (state, code) in
+            [(State::Disabled, "site_disabled"), (State::Down, "site_down"), (State::Connecting, "site_down")]
+        {
+            world.site.state = state;
+            assert_eq!(codes(&world), [code]);
+        }
+    }
+}

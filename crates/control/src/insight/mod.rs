@@ -10,13 +10,17 @@ mod echo;
 mod explain;
 mod explaining;
 mod findings;
+mod gateway;
 mod localmacs;
 mod pathtest;
 mod ping;
 mod selftest;
 mod statistics;
 mod testframes;
+mod unlearned;
 mod watch;
+#[cfg(test)]
+mod world;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use wire::tunnel::TunnelId;
 use super::asks::{Answered, details_of, printable, to_json};
 use super::findings::{self, Finding, Severity};
 use super::testframes::{COPIES, SMALL};
-use super::{Job, capture};
+use super::{Job, capture, gateway};
 use crate::appliance::Appliance;
 use crate::requests::Reply;
 use crate::show::Shown;
@@ -56,8 +56,10 @@ enum Question {
 
 /// All that this end finds by itself.
 fn here(shown: &Shown<'_>, segment: SegmentIndex, then: &findings::Then) -> Vec<Finding> {
-    let mut found = findings::local(shown, segment, then);
+    let attached = findings::attached(shown).remove(&segment).unwrap_or_default();
+    let mut found = findings::local(shown, segment, &attached, then);
     found.extend(findings::interfaces(shown, segment));
+    found.extend(gateway::gateway(shown, segment));
     found
 }
 
@@ -209,32 +211,8 @@ fn judge(
     let error = |code, text: String, advice: &str| {
         Finding::new(code, Severity::Error, text, advice).of_site(&site.name)
     };
-    if let Some(view) = view {
-        found.extend(theirs(&site.name, view));
-        let ours = appliance.layout.segment(segment).map_or(0, |segment| u64::from(segment.mtu));
-        match get(view, "mtu").and_then(Detail::uint) {
-            Some(their) if their != ours => found.push(
-                Finding::new(
-                    "mtu_differs",
-                    Severity::Warning,
-                    format!("the segment's MTU is {ours} here and {their} at site {}", site.name),
-                    "give it the same mtu at all sites: frames that are larger than an end's are dropped there",
-                )
-                .of_site(&site.name),
-            ),
-            _ => {}
-        }
-    } else {
-        found.push(
-            Finding::new(
-                "no_answer",
-                Severity::Info,
-                format!("site {} does not answer questions, so that only this end is judged", site.name),
-                "its software is older, or its control connection is lost: see show service l2vpn",
-            )
-            .of_site(&site.name),
-        );
-    }
+    let ours = appliance.layout.segment(segment).map_or(0, |segment| u64::from(segment.mtu));
+    found.extend(of_view(&site.name, view, ours));
     let counted = |name: &str| site.arrived.answer().and_then(|answer| get(answer, name)?.uint());
     let to = (counted("46"), counted(&mtu.to_string()));
     let count = |payload| appliance.insight.frames.count(site.session, segment, site.token, payload) as u64;
@@ -262,6 +240,30 @@ fn judge(
         "from": { "small": from.map(|from| from.0), "large": from.map(|from| from.1) },
         "there": view.map(to_json),
     })
+}
+
+/// What the other end's view tells, where our MTU is this.
+fn of_view(site: &str, view: Option<&Details>, ours: u64) -> Vec<Finding> {
+    let Some(view) = view else {
+        let finding = Finding::new(
+            "no_answer",
+            Severity::Info,
+            format!("site {site} does not answer questions, so that only this end is judged"),
+            "its software is older, or its control connection is lost: see show service l2vpn",
+        );
+        return vec![finding.of_site(site)];
+    };
+    let mut found = theirs(site, view);
+    if let Some(their) = get(view, "mtu").and_then(Detail::uint).filter(|their| *their != ours) {
+        let finding = Finding::new(
+            "mtu_differs",
+            Severity::Warning,
+            format!("the segment's MTU is {ours} here and {their} at site {site}"),
+            "give it the same mtu at all sites: frames that are larger than an end's are dropped there",
+        );
+        found.push(finding.of_site(site));
+    }
+    found
 }
 
 /// What the test frames of one direction tell.
@@ -357,6 +359,7 @@ const CODES: &[&str] = &[
     "attachment_listening",
     "attachment_blocked",
     "port_mtu",
+    "gateway_down",
     "vtep_none",
     "vtep_no_neighbour",
     "no_local_frames",
@@ -364,7 +367,7 @@ const CODES: &[&str] = &[
     "checksum_offload",
     "oversize",
     "storm_limited",
-    "mac_limit",
+    "mac_not_learned",
     "duplicate_mac",
     "unknown_unicast",
     "egress_filtered",
@@ -437,4 +440,108 @@ fn our_view(
     view.insert("tunnel_frames".into(), tunnel.frames.into());
     view.insert("findings".into(), found.iter().map(Finding::to_json).collect());
     view.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(name: &str, value: &str) -> (String, Detail) {
+        (name.into(), Detail::Text(value.into()))
+    }
+
+    #[test]
+    fn what_arrives_tells_what_is_lost_and_in_which_direction() {
+        let all = COPIES as u64;
+        let code = |small, large, which| {
+            let error = |code, text: String, advice: &str| Finding::new(code, Severity::Error, text, advice);
+            direction(small, large, 1500, ("that way", which), error)
+                .map(|found| (found.code, found.severity))
+        };
+        for (which, lost, large, lossy) in [
+            ("to", "to_site_lost", "to_site_large_lost", "to_site_lossy"),
+            ("from", "from_site_lost", "from_site_large_lost", "from_site_lossy"),
+        ] {
+            assert_eq!(code(all, all, which), None);
+            assert_eq!(code(0, 0, which), Some((lost, Severity::Error)));
+            assert_eq!(code(all, 0, which), Some((large, Severity::Error)));
+            assert_eq!(code(all - 1, all, which), Some((lossy, Severity::Warning)));
+        }
+    }
+
+    #[test]
+    fn why_a_segment_is_not_joined_is_what_the_other_end_says() {
+        let flags = |pairs: &[(&str, bool)]| -> Details {
+            pairs.iter().map(|(name, value)| ((*name).into(), Detail::Bool(*value))).collect()
+        };
+        for (said, code) in [
+            (&[("configured", false)][..], "tunnel_id_unknown"),
+            (&[("configured", true), ("allowed", true), ("enabled", false)], "disabled_there"),
+            (&[("configured", true), ("allowed", false)], "not_allowed_there"),
+            (&[("configured", true), ("allowed", true), ("enabled", true)], "not_joined"),
+        ] {
+            let finding = not_joined("branch", Some(&flags(said)));
+            assert_eq!((finding.code, finding.site.as_deref()), (code, Some("branch")), "{said:?}");
+        }
+        assert_eq!(not_joined("branch", None).code, "not_joined", "it does not answer");
+    }
+
+    #[test]
+    fn the_other_end_s_view_is_judged_with_ours() {
+        let codes = |view: Option<&Details>| {
+            let found = of_view("branch", view, 1500);
+            assert!(found.iter().all(|finding| finding.site.as_deref() == Some("branch")));
+            found.into_iter().map(|finding| (finding.code, finding.severity)).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(None), [("no_answer", Severity::Info)]);
+        let same = vec![("mtu".into(), Detail::Uint(1500))];
+        assert_eq!(codes(Some(&same)), []);
+        let other = vec![("mtu".into(), Detail::Uint(1400))];
+        assert_eq!(codes(Some(&other)), [("mtu_differs", Severity::Warning)]);
+    }
+
+    #[test]
+    fn what_the_other_end_found_is_told_as_its_own_and_is_fit_to_be_shown() {
+        let finding = |code: &str, severity: &str, words: &str| {
+            Detail::Map(vec![
+                text("code", code),
+                text("severity", severity),
+                text("text", words),
+                text("advice", "look"),
+            ])
+        };
+        let view = vec![(
+            "findings".into(),
+            Detail::List(vec![
+                finding("mac_not_learned", "warning", "9 frames"),
+                finding("of_tomorrow", "error", "\x1b[2Jsomething new"),
+                Detail::Uint(7),
+            ]),
+        )];
+        let found = theirs("branch", &view);
+        let codes: Vec<_> = found.iter().map(|finding| (finding.code, finding.severity)).collect();
+        assert_eq!(codes, [("mac_not_learned", Severity::Warning), ("other", Severity::Error)]);
+        assert_eq!(found[0].text, "at site branch: 9 frames");
+        assert!(!found[1].text.chars().any(char::is_control), "{}", found[1].text);
+    }
+
+    #[test]
+    fn every_code_that_a_site_finds_by_itself_is_known_to_the_other() {
+        let sources = [include_str!("findings.rs"), include_str!("unlearned.rs"), include_str!("gateway.rs")];
+        let of_sessions = ["not_allowed_here", "site_disabled", "site_down", "path_unknown"];
+        for source in sources {
+            let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+            for part in code.split("Finding::new(").skip(1) {
+                let Some(code) = part.split('"').nth(1).filter(|_| part.trim_start().starts_with('"')) else {
+                    continue;
+                };
+                assert!(CODES.contains(&code) || of_sessions.contains(&code), "{code}");
+            }
+        }
+        for (reason, _) in findings::TELLING {
+            let code =
+                if *reason == counters::DropReason::MacLimit { "mac_not_learned" } else { reason.name() };
+            assert!(CODES.contains(&code), "{code}");
+        }
+    }
 }

@@ -158,3 +158,33 @@ fn totals(sites: &[Value]) -> Map<String, Value> {
 fn up_or_down(up: bool) -> &'static str {
     if up { "UP" } else { "DOWN" }
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::mac::MacAddr;
+
+    use super::super::world::{World, frame};
+
+    /// A frame goes to two other attachments, and there is one buffer, its own: the copy is lost. And the way to the site is not known.
+    #[test]
+    fn what_there_is_no_buffer_for_is_no_memory_and_what_a_site_does_not_get_is_dropped() {
+        let world = World::with("");
+        let statistics = |world: &World| {
+            let shown = world.shown();
+            let of = |words: &str| shown.statistics(words).expect("known");
+            (of("segment servers"), of("site branch"))
+        };
+        let (segment, site) = statistics(&world);
+        assert_eq!((&segment["noMemory"], &site["droppedTxPackets"]), (&0.into(), &0.into()));
+        let everybody = frame(MacAddr::BROADCAST, MacAddr([2, 0, 0, 0, 0, 1]), 10);
+        world.receive(std::slice::from_ref(&everybody), 1);
+        let (segment, site) = statistics(&world);
+        assert_eq!((&segment["noMemory"], &segment["dropsByReason"]["no_buffer"]), (&1.into(), &1.into()));
+        assert_eq!((&site["droppedTxPackets"], &segment["localPackets"]), (&1.into(), &1.into()));
+        world.receive(&[everybody], 8);
+        let (segment, _) = statistics(&world);
+        assert_eq!(segment["noMemory"], 1, "there are enough now");
+        let whole = world.shown().statistics("").expect("all");
+        assert_eq!(whole["totals"]["droppedTxPackets"], 2);
+    }
+}
