@@ -36,11 +36,15 @@ fn live(top: &mut Top, mut answer: Value, socket: &Path) -> Result<(), Failure> 
         out.write_all(top.screen(usize::from(columns), usize::from(rows)).as_bytes())?;
         out.flush()?;
         let input = stdin();
-        let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+        let mut fds =
+            [PollFd::new(input.as_fd(), PollFlags::POLLIN), PollFd::new(out.as_fd(), PollFlags::empty())];
         if poll(&mut fds, PollTimeout::from(1000_u16)).is_ok_and(|ready| ready > 0) {
+            if ask::nobody_reads(&fds[1]) {
+                return Ok(());
+            }
             let mut keys = [0; 64];
             let n = input.lock().read(&mut keys)?;
-            if n == 0 || keys[..n].iter().any(|key| matches!(key, b'q' | b'Q' | 3)) {
+            if n == 0 || keys[..n].iter().any(|key| matches!(key, b'q' | b'Q' | 3 | 4)) {
                 return Ok(());
             }
         }
