@@ -67,7 +67,9 @@ fn look(
                     Arg::Choice(words) => words.iter().map(|word| (*word).to_owned()).collect(),
                     arg => names.names(arg),
                 };
-                found.extend(known.iter().take(MAX_NAMES).map(|name| (words::quote(name), String::new())));
+                // Of many names those that begin so: the one that is meant may be the last.
+                let known = known.iter().map(|name| (words::quote(name), String::new()));
+                found.extend(starting(known, begun).into_iter().take(MAX_NAMES));
             }
         }
     }
@@ -155,6 +157,7 @@ mod tests {
         fn names(&self, kind: Arg) -> Vec<String> {
             match kind {
                 Arg::Site => vec!["berlin".into(), "New York".into(), "bern".into()],
+                Arg::Segment => (0..1000).map(|number| format!("net{number}")).collect(),
                 _ => Vec::new(),
             }
         }
@@ -176,6 +179,7 @@ mod tests {
         assert_eq!(completed("sh mac site New"), line("sh mac site \"New York\" "));
         assert_eq!(completed("show ports | inc"), line("show ports | include "));
         assert_eq!(completed("bogus x"), Completion::Nothing);
+        assert_eq!(completed("test segment net998"), line("test segment net998 "), "one of very many");
         assert!(matches!(completed("sh mac s"), Completion::Several(ways) if ways.len() == 2));
     }
 

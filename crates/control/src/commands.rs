@@ -12,7 +12,7 @@ impl Appliance {
         let events = self.connections.take_others();
         let now = self.now();
         let (mut requests, opened) = self.requests.requests(self.connections.registry(), &events, now);
-        let names = Known { layout: &self.layout, configure: &self.configure };
+        let names = Known { layout: &self.layout, configure: &self.configure, fdb: &self.parts.fdb };
         for new in opened {
             self.consoles.open(new, self.connections.registry(), now, &names);
         }
@@ -21,7 +21,8 @@ impl Appliance {
             self.request(request);
         }
         self.requests.flush(now);
-        self.consoles.flush(now, &Known { layout: &self.layout, configure: &self.configure });
+        let names = Known { layout: &self.layout, configure: &self.configure, fdb: &self.parts.fdb };
+        self.consoles.flush(now, &names);
     }
 
     /// Answers a request, or sees that it is answered later.

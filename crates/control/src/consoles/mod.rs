@@ -12,12 +12,13 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::ops::Range;
 
 use ::session::Now;
+use bridge::Fdb;
 use config::User;
 use config::edit::Hint;
 use console::Other;
@@ -41,6 +42,9 @@ const MAX_LOCAL: usize = 32;
 
 /// Most who are told at one time that there is no place for them. Beyond that connections are closed without a word.
 const MAX_REFUSALS: usize = 8;
+
+/// Learned MAC addresses up to which they are completed.
+const MAX_MACS: usize = 4096;
 
 /// Connections accepted in one round.
 const ACCEPTS_PER_ROUND: usize = 16;
@@ -304,6 +308,7 @@ fn host_name() -> String {
 pub(crate) struct Known<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) configure: &'a Configure,
+    pub(crate) fdb: &'a Fdb,
 }
 
 impl Names for Known<'_> {
@@ -316,6 +321,11 @@ impl Names for Known<'_> {
                 config::Mode::Server(server) => server.sites.iter().map(|site| site.user.clone()).collect(),
                 config::Mode::Client(client) => vec![client.user.clone()],
             },
+            // All or none: one that is missing would make another look as if it were the only one.
+            Arg::Mac if self.fdb.len() <= MAX_MACS => {
+                let macs: BTreeSet<String> = self.fdb.entries().map(|entry| entry.mac.to_string()).collect();
+                macs.into_iter().collect()
+            }
             Arg::Reason => counters::DropReason::ALL.iter().map(|reason| reason.name().into()).collect(),
             _ => Vec::new(),
         }
