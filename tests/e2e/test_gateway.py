@@ -5,14 +5,16 @@ import signal
 import time
 
 import pytest
-from scapy.all import (ARP, IP, TCP, Dot1Q, Ether, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_RS, IPv6,
+from scapy.all import (ARP, IP, TCP, Ether, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_RS, IPv6,
                        Raw)
 
 from asking import command, segment_test
 from lab import Lab
-from tools import Capture, inject, ping_times, pinging, seconds_until_ping
+from netns import veth
+from tools import Capture, inject, iperf, ping_times, pinging, seconds_until_ping, wait_until
 
 GATEWAY, GATEWAY6 = "10.10.0.254", "fd10::fe"
+ADDRESSES = {"ipv4": "10.10.0.", "ipv6": "fd10::"}  # of the hosts in segment "servers"
 GATEWAY_CONFIG = f"""
 [segment.gateway]
 addresses = ["{GATEWAY}/24", "{GATEWAY6}/64"]
@@ -188,14 +190,42 @@ def test_what_stays_at_its_site_and_what_crosses(gateways, tmp_path, frame, cros
     assert crosses or gateways.a.drops()["egress_filtered"] > before
 
 
+def behind(lab, site, network):
+    """A host in a network of its own, for which a site's machine routes."""
+    host = lab.namespace(f"behind-{network}")
+    host.cable, host.router = f"to{network}", f"{network}.1"
+    veth(lab[site], host.cable, host, "eth0")
+    lab[site].address(host.cable, f"{network}.1/24")
+    lab[site].run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    host.address("eth0", f"{network}.2/24")
+    return host
+
+
 def test_networks_that_are_not_stretched_are_reached_through_the_tunnel(gateways):
-    gateways["a"].address("lo", "10.91.0.1/16")
-    gateways["b"].address("lo", "10.92.0.1/16")
-    deadline = time.monotonic() + 5
-    while not (times := ping_times(gateways["a"], "10.92.0.1", count=1)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert times
-    assert gateways["b"].run("ping", "-c", "2", "-i", "0.2", "-W", "1", "-I", "10.92.0.1", "10.91.0.1")
+    """Hosts behind each router, which know nothing but their router."""
+    left, right = (behind(gateways, site, network) for site, network in (("a", "10.91.1"), ("b", "10.92.1")))
+    for host in (left, right):
+        host.ip("route", "add", "default", "via", host.router)
+    for host, other in ((left, "10.92.1.2"), (right, "10.91.1.2")):
+        assert seconds_until_ping(host, other) < 10
+        assert "ttl=62 " in host.run("ping", "-n", "-c", 1, other), "two routers are between them"
+    assert iperf(right, left, "10.92.1.2", seconds=1)["sum_received"]["bytes"] > 1_000_000
+
+
+def test_a_segment_gets_out_by_nat_on_its_gateway(gateways, tmp_path):
+    """The host outside knows no way back: what it answers is the router's own address."""
+    outside = behind(gateways, "a", "203.0.113")
+    gateways["a"].run("nft", "add table ip nat; add chain ip nat out { type nat hook postrouting priority 100; }; "
+                             f"add rule ip nat out oifname \"{outside.cable}\" masquerade")
+    gateways["a10"].ip("route", "add", "203.0.113.0/24", "via", GATEWAY)
+    try:
+        assert seconds_until_ping(gateways["a10"], "203.0.113.2") < 10
+        with Capture(outside, "eth0", tmp_path / "out.pcap", "tcp port 5201") as capture:
+            assert iperf(outside, gateways["a10"], "203.0.113.2", seconds=1)["sum_received"]["bytes"] > 1_000_000
+        assert {Ether(frame)[IP].src for frame in capture.frames} == {"203.0.113.1", "203.0.113.2"}
+    finally:
+        gateways["a10"].ip("route", "delete", "203.0.113.0/24")
+        gateways["a"].run("nft", "delete table ip nat")
 
 
 def test_redirects_are_off_and_can_be_on(gateways):
@@ -251,25 +281,37 @@ def test_a_disabled_site_is_down_and_comes_back(gateways):
     gateways.wait_up()
 
 
-def test_handshakes_are_made_to_fit(gateways, tmp_path):
-    """From the trunk at A, tagged, to the host at B, behind VXLAN."""
-    source = gateways["a10"].mac(next(iter(interfaces(gateways["a10"]))))
-    target = gateways["b10"].mac("eth0")
-    ping_times(gateways["a10"], "10.10.0.2", count=1)
-    syn = (Ether(src=source, dst=target) / Dot1Q(vlan=10, prio=5) / IP(src="10.10.0.1", dst="10.10.0.2")
-           / TCP(sport=4000, dport=9, flags="S", options=[("NOP", None), ("MSS", 1460)]) / Raw(b""))
-    before = gateways.a.show("service", "l2vpn", "statistics")["segments"][0]["mssAdjusted"]
-    with Capture(gateways["b10"], "eth0", tmp_path / "syn.pcap", "tcp port 9") as capture:
-        inject(gateways["a-lan"], "trunk", [syn])
-        time.sleep(0.2)
-    seen = [Ether(frame) for frame in capture.frames if Ether(frame)[TCP].flags == "S"]
+@pytest.mark.parametrize("family", ("ipv4", "ipv6"))
+@pytest.mark.parametrize("source, target", (("a10", "b10"), ("b10", "a10")))
+def test_handshakes_are_made_to_fit(gateways, tmp_path, source, target, family):
+    """From the trunk at A, tagged, and from behind VXLAN at B: where they enter the tunnel."""
+    ends = {name: (gateways[name].mac(interface), interface, f"{prefix}{number}") for name, number, prefix in
+            (("a10", 1, ADDRESSES[family]), ("b10", 2, ADDRESSES[family])) for interface in interfaces(gateways[name])}
+    (mac, interface, address), (other, seen_at, there) = ends[source], ends[target]
+    assert seconds_until_ping(gateways[source], there) < 10
+    network = IP(src=address, dst=there) if family == "ipv4" else IPv6(src=address, dst=there)
+    most = 1460 if family == "ipv4" else 1440
+    syn = Ether(src=mac, dst=other) / network / TCP(sport=4000, dport=9, flags="S", options=[("NOP", None), ("MSS", most)])
+    appliance = gateways.a if source == "a10" else gateways.b
+
+    def adjusted():
+        return appliance.show("service", "l2vpn", "statistics", "segment", "servers")["mssAdjusted"]
+
+    before = adjusted()
+    with Capture(gateways[target], seen_at, tmp_path / "syn.pcap", f"ether src {mac}") as capture:
+        if source == "a10":
+            tagged = bytes(syn)
+            inject(gateways["a-lan"], "trunk", [tagged[:12] + bytes.fromhex("8100a00a") + tagged[12:]])
+        else:
+            inject(gateways[source], interface, [syn])
+        wait_until(lambda: adjusted() == before + 1, "one handshake is clamped")
+    seen = [Ether(frame) for frame in capture.frames if TCP in Ether(frame) and Ether(frame)[TCP].dport == 9]
     assert len(seen) == 1
     mss = dict(seen[0][TCP].options)["MSS"]
-    assert 1300 < mss < 1460
+    assert most - 160 < mss < most
     checksum = seen[0][TCP].chksum
     del seen[0][TCP].chksum
     assert Ether(bytes(seen[0]))[TCP].chksum == checksum
-    assert gateways.a.show("service", "l2vpn", "statistics")["segments"][0]["mssAdjusted"] == before + 1
 
 
 def test_a_host_is_pinged_from_the_gateway(gateways):
