@@ -4,21 +4,23 @@ import re
 import time
 
 import pytest
-from scapy.all import ARP, Ether, Raw
+from scapy.all import ARP, Ether, ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6, Raw
 
 from hub import HubLab
 from netns import veth, vlan_interface
 from tools import Capture, inject, ping_times, pinging, seconds_until_ping
 
 MAC = "02:77:00:00:00:01"
-ADDRESS = "10.10.0.77"
-BROADCAST = "ff:ff:ff:ff:ff:ff"
+ADDRESS, ADDRESS6 = "10.10.0.77", "fd10:10::77"
+BROADCAST, ALL_NODES = "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"
 
 
 @pytest.fixture(scope="module")
 def hub():
     with HubLab() as lab:
         lab.mobile = lab.namespace("mobile")
+        lab.mobile.run("nft", "add table ip6 quiet; add chain ip6 quiet out { type filter hook output priority 0; }; "
+                              "add rule ip6 quiet out icmpv6 type { mld-listener-report, mld2-listener-report } drop")
         lab.start(timeout=30)
         yield lab
 
@@ -31,7 +33,7 @@ def wait(condition, timeout=10.0):
     return found
 
 
-def settle(hub, site, vlan=None):
+def settle(hub, site, vlan=None, ipv6=False):
     """Plugs the mobile host into the network of a site; it says nothing. Returns its interface."""
     host, lan = hub.mobile, hub[f"{site}-lan"]
     if "eth0" in host.run("ip", "-br", "link"):
@@ -45,6 +47,11 @@ def settle(hub, site, vlan=None):
     if interface != "eth0":
         host.no_ipv6(interface)
     host.address(interface, f"{ADDRESS}/24")
+    if ipv6:
+        # No link-local address, nor a question whether an address is another's. Which groups it is in goes nowhere either.
+        settings = f"/proc/sys/net/ipv6/conf/{interface}"
+        host.run("sh", "-c", f"echo 1 > {settings}/addr_gen_mode; echo 0 > {settings}/accept_dad; echo 0 > {settings}/disable_ipv6")
+        host.address(interface, f"{ADDRESS6}/64")
     return interface
 
 
@@ -105,6 +112,22 @@ def test_a_host_that_moved_is_reachable_at_once(hub, says):
     says(hub, interface)
     wait(lambda: is_at(hub, "s1"), 3)
     assert answers(hub) and ping_times(hub["s3-servers"], ADDRESS, count=1)
+
+
+def test_a_host_of_ipv6_that_moved_is_reachable_after_its_advertisement(hub):
+    """An unsolicited neighbour advertisement (RFC 4861 7.2.6) is all that the network hears of it."""
+    settle(hub, "s1", 110, ipv6=True)
+    for host in ("hub-servers", "s2-servers"):
+        assert seconds_until_ping(hub[host], ADDRESS6) < 10
+    wait(lambda: is_at(hub, "s1"))
+    interface = settle(hub, "s3", ipv6=True)
+    assert where(hub.hub) == "site s1", "it has said nothing yet"
+    inject(hub.mobile, interface, [Ether(src=MAC, dst=ALL_NODES) / IPv6(src=ADDRESS6, dst="ff02::1", hlim=255)
+                                   / ICMPv6ND_NA(tgt=ADDRESS6, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=MAC)])
+    wait(lambda: is_at(hub, "s3"), 3)
+    for host in ("hub-servers", "s2-servers", "s1-servers"):
+        assert seconds_until_ping(hub[host], ADDRESS6) < 10, f"from {host}"
+    assert is_at(hub, "s3")
 
 
 def test_who_moves_unheard_is_announced_by_the_appliances(hub, tmp_path):
