@@ -194,6 +194,53 @@ mod tests {
         assert!(help("nonsense ").is_err());
     }
 
+    /// The words that lead to a node, one for each of those that may follow it.
+    fn lines(before: &str, node: &Node, deep: usize, found: &mut Vec<String>) {
+        found.push(before.to_owned());
+        for next in node.following().chain(&node.options) {
+            assert!(
+                !next.help.is_empty() && !next.help.ends_with('.'),
+                "{before}{}: {:?}",
+                next.word,
+                next.help
+            );
+            let word = match next.arg {
+                None => next.word.into(),
+                Some(Arg::Mac) => "02:00:00:00:00:01".into(),
+                Some(Arg::Ip) => "10.0.0.1".into(),
+                Some(Arg::Net) => "10.0.0.0/8".into(),
+                Some(Arg::PortRange) => "1-2".into(),
+                Some(Arg::EtherType) => "0x806".into(),
+                Some(Arg::Number(least, _)) => least.to_string(),
+                Some(Arg::Choice(words)) => words[0].into(),
+                Some(Arg::Reason) => "hairpin".into(),
+                Some(_) => "x".to_owned(),
+            };
+            // A filter goes on and on.
+            if deep > 0 && next.word != ")" {
+                let deep = if next.close { deep / 2 } else { deep - 1 };
+                lines(&format!("{before}{word} "), next, deep, found);
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_no_point_without_help() {
+        for root in [root(), crate::commands::configure()] {
+            let mut found = Vec::new();
+            lines("", root, 8, &mut found);
+            assert!(found.len() > 20, "{found:?}");
+            for line in found {
+                let help = help(root, Role::Admin, &line, &Known, None)
+                    .unwrap_or_else(|wrong| panic!("{line}: {wrong}"));
+                assert!(!help.is_empty(), "{line}");
+                let words = words::split(&line);
+                let whole = crate::tree::parse(root, &words, Role::Admin).is_ok();
+                assert_eq!(whole, help.iter().any(|(word, _)| word == "<cr>"), "{line}");
+            }
+        }
+    }
+
     #[test]
     fn each_word_of_a_frame_and_of_a_filter_has_its_help() {
         let words = |line: &str| -> Vec<String> {
