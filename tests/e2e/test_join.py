@@ -155,6 +155,16 @@ def test_sites_are_disabled_enabled_and_get_new_passwords(lab):
     running = [subprocess.Popen([str(word) for word in lab.a.namespace.command(lab.binary, "site", "add", name, "-c", lab.a.config)],
                                 stdout=subprocess.DEVNULL) for name in names]
     assert [one.wait(60) for one in running] == [0, 0]
+    # Nothing waits for what is typed, and what is written meanwhile stays.
+    before = lab.a.config.read_text()
+    words = lab.a.namespace.command(lab.binary, "site", "password", "left", "--ask", "-c", lab.a.config)
+    with subprocess.Popen([str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as asking:
+        lab.until(lambda: "pipe" in open(f"/proc/{asking.pid}/wchan").read(), told=lambda: "it asks for no password")
+        lab.site("disable", "right")
+        asking.communicate(b"correct horse\n", timeout=60)
+    assert asking.returncode == 0
+    after = lab.a.config.read_text()
+    assert after != before and after.count("enabled = false") == 1 and after.count("SCRAM") == before.count("SCRAM")
     for name in names:
         assert name in lab.site("list")
         lab.site("remove", name)
