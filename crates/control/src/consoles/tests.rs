@@ -63,6 +63,17 @@ impl Served {
         self.consoles.flush(self.now, &NoNames);
     }
 
+    /// Goes on until this holds.
+    fn wait(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..5000 {
+            if holds(self) {
+                return;
+            }
+            self.round();
+        }
+        panic!("not yet: {what}");
+    }
+
     /// Goes on until the client has read this.
     fn until<S: Read>(&mut self, client: &mut Client<S>, text: &str) {
         for _ in 0..5000 {
@@ -88,6 +99,11 @@ impl Served {
 
     fn shown(&self, what: &str) -> Value {
         self.consoles.show(self.now)[what].clone()
+    }
+
+    /// How many consoles are open.
+    fn open(&self) -> usize {
+        self.consoles.sessions.len()
     }
 }
 
@@ -132,9 +148,7 @@ fn who_types_nothing_is_let_go_and_the_log_says_why() {
         live.types(b"\xff\xfd\x01\xff\xfd\x03top\r");
         let mut waiting = served.local("uid 3", false);
         waiting.types(b"show ports\n");
-        while served.asked.len() < 2 {
-            served.round();
-        }
+        served.wait("both have asked", |served| served.asked.len() == 2);
         let mut busy = served.local("uid 4", false);
         served.until(&mut busy, "# ");
         served.until(&mut idle, "# ");
@@ -147,8 +161,7 @@ fn who_types_nothing_is_let_go_and_the_log_says_why() {
             served.until_end(client);
             assert!(client.1.contains("\nidle for too long"), "{:?}", client.1);
         }
-        let left = served.shown("consoles").as_array().map(Vec::len);
-        assert_eq!(left, Some(2), "who waits for an answer, and who has typed, are not idle");
+        assert_eq!(served.open(), 2, "who waits for an answer, and who has typed, are not idle");
         let told = closed(&log);
         assert_eq!(told.len(), 2, "{told:?}");
         for (user, line) in ["uid 1", "uid 2"].iter().zip(&told) {
@@ -160,9 +173,7 @@ fn who_types_nothing_is_let_go_and_the_log_says_why() {
         busy.types(b"exit\n");
         served.until_end(&mut busy);
         drop(waiting);
-        while served.shown("consoles").as_array().is_some_and(|open| !open.is_empty()) {
-            served.round();
-        }
+        served.wait("all have gone", |served| served.open() == 0);
         let told = closed(&log);
         assert!(told[2].contains("uid 4") && told[2].contains("by its user"), "{told:?}");
         assert!(told[3].contains("uid 3") && told[3].contains("its connection ended"), "{told:?}");
@@ -187,21 +198,14 @@ fn beyond_the_limit_it_is_said_so_and_the_owner_comes_in() {
     let mut owner = served.local("uid 0", false);
     served.until(&mut owner, "# ");
     owner.types(b"show ports\n");
-    while served.asked.is_empty() {
-        served.round();
-    }
+    served.wait("it has asked", |served| !served.asked.is_empty());
     many.iter_mut().for_each(|client| served.until_end(client));
     assert!(many.iter().filter(|client| client.1.contains("in use")).count() >= MAX_REFUSALS);
     assert_eq!(served.shown("refused"), 41);
     drop(open.pop());
+    served.wait("one has gone", |served| served.open() == 2);
     let mut next = served.remote();
-    while !next.1.contains("Login: ") {
-        // The end of the one before may not have been seen yet.
-        served.round();
-        if next.read() {
-            next = served.remote();
-        }
-    }
+    served.until(&mut next, "Login: ");
     // And the places of the Unix socket have an end too.
     let local: Vec<_> = (0..MAX_LOCAL).map(|_| served.local("uid 0", false)).collect();
     let mut last = local.into_iter().last().expect("there are some");
@@ -228,9 +232,7 @@ fn who_configures_is_told_of_others() {
     served.until(&mut other, "(config)# ");
     assert_eq!(other.1.matches("! uid-0 from local").count(), 2, "{:?}", other.1);
     first.types(b"commit\n");
-    while served.asked.is_empty() {
-        served.round();
-    }
+    served.wait("it has asked", |served| !served.asked.is_empty());
     served.until(&mut first, "! uid-7 from local");
     assert_eq!(first.1.matches("! uid").count(), 2, "{:?}", first.1);
     served.asked.clear();
@@ -238,13 +240,9 @@ fn who_configures_is_told_of_others() {
     second.types(b"exit\n");
     served.until(&mut second, "# ");
     drop(other);
-    while served.shown("consoles").as_array().map(Vec::len) != Some(2) {
-        served.round();
-    }
+    served.wait("one has gone", |served| served.open() == 2);
     first.types(b"commit\n");
-    while served.asked.is_empty() {
-        served.round();
-    }
+    served.wait("it has asked", |served| !served.asked.is_empty());
     first.read();
     assert!(!first.1.contains("! uid"), "{:?}", first.1);
 }
