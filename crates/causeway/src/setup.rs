@@ -104,9 +104,12 @@ pub(crate) fn run(wanted: &Setup) -> Result<(), Failure> {
     }
     if wanted.write {
         tell(&setup::write(&root, &plan)?);
-        println!(
-            "\nNothing is bound or reserved yet: causeway setup --apply does it now, as each boot will; --undo puts everything back."
-        );
+        match plan.is_for_each_boot() {
+            true => println!(
+                "\nNothing is bound or reserved yet: causeway setup --apply does it now, as each boot will; --undo puts everything back."
+            ),
+            false => println!("\ncauseway setup --undo takes it back."),
+        }
     }
     Ok(())
 }

@@ -151,6 +151,11 @@ impl Plan {
         Ok(Self { ports, workers, memory_mb, hugepages, remarks })
     }
 
+    /// Whether there is something to be done at each boot: NICs to be bound, pages to be reserved.
+    pub fn is_for_each_boot(&self) -> bool {
+        !self.hugepages.is_empty() || self.ports.iter().any(|port| port.bind.is_some())
+    }
+
     /// The beginning of a configuration: everything that can be known without asking.
     pub fn skeleton(&self) -> String {
         let mut text = String::from(

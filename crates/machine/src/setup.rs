@@ -138,6 +138,9 @@ pub fn write(root: &Root, plan: &Plan) -> Result<Vec<String>, Error> {
     let modules = modules(plan);
     if !modules.is_empty() {
         files.push((MODULES, format!("# causeway setup\n{}\n", modules.join("\n"))));
+    }
+    // A NIC that stays with the kernel's driver needs no module, but pages all the same.
+    if plan.is_for_each_boot() || !modules.is_empty() {
         files.push((UNIT, UNIT_TEXT.into()));
     }
     let is_unconfined = plan_uses(plan, UserSpace::UioPciGeneric) || uses_unsafe_vfio(root, plan);

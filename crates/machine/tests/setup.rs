@@ -351,6 +351,23 @@ fn what_the_operator_changed_is_his() {
 }
 
 #[test]
+fn a_nic_that_stays_with_its_driver_has_its_pages_at_each_boot() {
+    let tree = Tree::server();
+    let root = tree.root();
+    tree.pci("0000:05:00.0", 0x15b3, 0x1017, 1, "mlx5_core", Some("lan5"));
+    let wishes = Wishes { trunks: vec!["lan5".into()], ..Wishes::default() };
+    let plan = propose(&root, &wishes).expect("a plan");
+    assert!(plan.ports.iter().all(|port| port.bind.is_none()) && plan.is_for_each_boot());
+    setup::write(&root, &plan).expect("written");
+    assert!(root.has(setup::UNIT));
+    setup::apply(&root).expect("applied");
+    let pages = "sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages";
+    assert_eq!(tree.text(pages), "288");
+    setup::undo(&root).expect("undone");
+    assert!(!root.has(setup::UNIT));
+}
+
+#[test]
 fn ports_of_the_kernel_alone_need_no_unit() {
     let tree = Tree::server();
     let plan = propose(&tree.root(), &Wishes { bind: Bind::Kernel, ..Wishes::default() }).expect("a plan");
