@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use arrayvec::ArrayVec;
 use bridge::{AttachmentIndex, RemoteIndex, Segment, SegmentIndex, Segments, SessionIndex};
 use config::{Config, Role};
 use pipeline::tables::{
@@ -308,7 +307,7 @@ impl Source<'_> {
             },
             way: path.way,
         };
-        let paths: ArrayVec<PathEntry, ALL_PATHS> = view.paths.iter().map(path).take(ALL_PATHS).collect();
+        let paths: Vec<PathEntry> = view.paths.iter().map(path).take(ALL_PATHS).collect();
         let by_udp = view.paths.iter().filter(|path| !path.tcp).count();
         // A path without a next hop carries nothing, whatever the session hopes.
         let usable = (0..paths.len()).filter(|at| view.paths[*at].usable && paths[*at].path.is_some());

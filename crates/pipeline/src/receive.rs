@@ -90,21 +90,20 @@ pub(crate) enum Received<B> {
     OtherWorkers(usize, B),
 }
 
-/// What a packet turns out to be.
-enum Found {
-    Record(Record),
-    NoRecord,
+/// What a record's header says.
+enum Found<'a> {
+    Record(Record<'a>),
     OtherWorkers(usize),
 }
 
 /// An authentic record, opened in place.
-struct Record {
+struct Record<'a> {
     session: SessionIndex,
     path: usize,
     lane: LaneId,
     number: u64,
     /// `None`: over TLS.
-    from: Option<Way>,
+    from: Option<&'a Way>,
     octets: usize,
     /// Whether it met congestion on its way.
     congested: bool,
@@ -172,8 +171,10 @@ impl Unpacked {
         }
         self.frames += 1;
         self.octets += frame.len() as u64;
-        self.bum += u64::from(dst.is_multicast());
-        self.broadcast += u64::from(dst.is_broadcast());
+        if dst.is_multicast() {
+            self.bum += 1;
+            self.broadcast += u64::from(dst.is_broadcast());
+        }
         Some(Meta { segment, from: Endpoint::Session(session).into(), dst, src, checks })
     }
 
@@ -181,8 +182,10 @@ impl Unpacked {
         if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
             counters.rx_frames.add(self.frames);
             counters.rx_octets.add(self.octets);
-            counters.rx_bum.add(self.bum);
-            counters.rx_broadcast.add(self.broadcast);
+            if self.bum > 0 {
+                counters.rx_bum.add(self.bum);
+                counters.rx_broadcast.add(self.broadcast);
+            }
         }
     }
 }
@@ -220,13 +223,21 @@ impl<P: BufPool> Engine<P> {
         from: (PortIndex, &PortEntry, &UplinkEntry),
         mut buf: P::Buf,
     ) -> Received<P::Buf> {
-        match self.open(view, from, &mut buf) {
+        let (at, port, uplink) = from;
+        let Ok(Some(udp)) = parse_udp(buf.data()) else {
+            return Received::NoRecord(buf);
+        };
+        if udp.dst.port() != uplink.data_port || udp.dst_mac != port.mac {
+            return Received::NoRecord(buf);
+        }
+        let from = Way { port: at.0, local: Some(udp.dst.ip()), peer: udp.src };
+        let congested = uplink.ecn && mark::of_outer(buf.data()).is_congested();
+        match self.open(view, &mut buf, udp.payload, (Some(&from), congested)) {
             Ok(Found::Record(record)) => {
                 self.unpack(view, sink, &record, buf);
                 Received::Taken
             }
             Ok(Found::OtherWorkers(owner)) => Received::OtherWorkers(owner, buf),
-            Ok(Found::NoRecord) => Received::NoRecord(buf),
             Err(reason) => Received::Dropped(reason, buf),
         }
     }
@@ -239,39 +250,22 @@ impl<P: BufPool> Engine<P> {
         mut buf: P::Buf,
     ) {
         let whole = 0..buf.len();
-        match self.open_at(view, &mut buf, whole, (None, false)) {
+        match self.open(view, &mut buf, whole, (None, false)) {
             Ok(Found::Record(record)) => self.unpack(view, sink, &record, buf),
             // The control thread knows whose it is.
-            Ok(Found::OtherWorkers(_) | Found::NoRecord) => view.dropped(DropReason::NoSuchLane),
+            Ok(Found::OtherWorkers(_)) => view.dropped(DropReason::NoSuchLane),
             Err(reason) => view.dropped(reason),
         }
     }
 
-    fn open(
-        &mut self,
-        view: View<'_>,
-        (at, port, uplink): (PortIndex, &PortEntry, &UplinkEntry),
-        buf: &mut P::Buf,
-    ) -> Result<Found, DropReason> {
-        let Ok(Some(udp)) = parse_udp(buf.data()) else {
-            return Ok(Found::NoRecord);
-        };
-        if udp.dst.port() != uplink.data_port || udp.dst_mac != port.mac {
-            return Ok(Found::NoRecord);
-        }
-        let from = Way { port: at.0, local: Some(udp.dst.ip()), peer: udp.src };
-        let congested = uplink.ecn && mark::of_outer(buf.data()).is_congested();
-        self.open_at(view, buf, udp.payload, (Some(from), congested))
-    }
-
     /// Opens the record that lies at `at` in a packet; it came by a way and may have met congestion there.
-    fn open_at(
+    fn open<'a>(
         &mut self,
         view: View<'_>,
         buf: &mut P::Buf,
         at: Range<usize>,
-        (from, congested): (Option<Way>, bool),
-    ) -> Result<Found, DropReason> {
+        (from, congested): (Option<&'a Way>, bool),
+    ) -> Result<Found<'a>, DropReason> {
         let datagram = &mut buf.data_mut()[at.clone()];
         let lane = header::lane_of(datagram).map_err(drop_reason)?;
         let owner = lane.owner(self.worker.count);
@@ -297,7 +291,7 @@ impl<P: BufPool> Engine<P> {
             if due {
                 entry.address_reported = Some(view.now.0);
                 let Record { session, path, .. } = record;
-                self.tell(view, Event::NewWay { session, path, from });
+                self.tell(view, Event::NewWay { session, path, from: *from });
             }
         }
         if let Some(counters) = view.counters.sessions.get(usize::from(record.session.0)) {
@@ -310,7 +304,13 @@ impl<P: BufPool> Engine<P> {
         Ok(Found::Record(record))
     }
 
-    fn unpack<S: Sink<P::Buf>>(&mut self, view: View<'_>, sink: &mut S, record: &Record, mut buf: P::Buf) {
+    fn unpack<S: Sink<P::Buf>>(
+        &mut self,
+        view: View<'_>,
+        sink: &mut S,
+        record: &Record<'_>,
+        mut buf: P::Buf,
+    ) {
         if record.congested {
             let frames = &mut buf.data_mut()[record.plaintext.clone()];
             block::each_beginning(frames, |frame| {
@@ -385,7 +385,7 @@ impl<P: BufPool> Engine<P> {
         &mut self,
         view: View<'_>,
         sink: &mut S,
-        record: &Record,
+        record: &Record<'_>,
         block: &block::Block,
         bytes: &[u8],
         unpacked: &mut Unpacked,
@@ -418,7 +418,7 @@ impl<P: BufPool> Engine<P> {
         &mut self,
         view: View<'_>,
         sink: &mut S,
-        record: &Record,
+        record: &Record<'_>,
         bytes: &[u8],
     ) {
         let Record { session, path, from, octets, .. } = *record;
@@ -431,7 +431,7 @@ impl<P: BufPool> Engine<P> {
                 return;
             }
             [ECHO_REQUEST, rest @ ..]
-                if measures(rest) && from.is_none_or(|from| !moved(view, record, &from)) =>
+                if measures(rest) && from.is_none_or(|from| !moved(view, record, from)) =>
             {
                 let mut reply = ControlBlock::new();
                 reply.push(ECHO_REPLY);
@@ -441,7 +441,17 @@ impl<P: BufPool> Engine<P> {
             _ => {}
         }
         let block: ControlBlock = bytes.iter().copied().take(MAX_CONTROL_BLOCK).collect();
-        self.tell(view, Event::Control { session, path, from, octets: octets as u16, block, at: view.now.0 });
+        self.tell(
+            view,
+            Event::Control {
+                session,
+                path,
+                from: from.copied(),
+                octets: octets as u16,
+                block,
+                at: view.now.0,
+            },
+        );
     }
 }
 
@@ -451,7 +461,7 @@ fn measures(request: &[u8]) -> bool {
 }
 
 /// Whether a record came by another way than its path's.
-fn moved(view: View<'_>, record: &Record, from: &Way) -> bool {
+fn moved(view: View<'_>, record: &Record<'_>, from: &Way) -> bool {
     let path = view.tables.session(record.session).and_then(|entry| entry.path(record.path));
     path.is_none_or(|path| !path.way.is_some_and(|way| way.is_way_of(from)))
 }

@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use bridge::{AttachmentIndex, RemoteIndex, SegmentIndex, Segments, SessionIndex};
 use hashbrown::HashMap;
 use wire::mac::MacAddr;
@@ -172,8 +171,8 @@ pub struct RemoteVtep {
 /// A session that is up.
 #[derive(Debug)]
 pub struct SessionEntry {
-    /// Its parallel paths.
-    pub paths: ArrayVec<PathEntry, ALL_PATHS>,
+    /// Its parallel paths, at most [`ALL_PATHS`]. Elsewhere, so that the entries of many sessions lie close to each other.
+    pub paths: Vec<PathEntry>,
     /// Which path each flow takes.
     pub spread: Spread,
     /// The segments that both ends attach.
@@ -184,7 +183,7 @@ impl SessionEntry {
     /// A session with one path.
     pub fn alone(path: Path, way: Way, segments: TunnelSet) -> Self {
         let path = PathEntry { path: Some(path), way: Some(way) };
-        Self { paths: [path].into_iter().collect(), spread: Spread::new(1, &[0]), segments }
+        Self { paths: vec![path], spread: Spread::new(1, &[0]), segments }
     }
 
     /// A path.
@@ -195,7 +194,7 @@ impl SessionEntry {
 }
 
 /// One of the parallel paths of a session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PathEntry {
     /// Where its records go; `None` while the peer's address or its next hop is not known.
     pub path: Option<Path>,

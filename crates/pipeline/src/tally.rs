@@ -30,8 +30,10 @@ impl Tally {
         }
         self.frames += 1;
         self.octets += octets as u64;
-        self.bum += u64::from(meta.dst.is_multicast());
-        self.broadcast += u64::from(meta.dst.is_broadcast());
+        if meta.dst.is_multicast() {
+            self.bum += 1;
+            self.broadcast += u64::from(meta.dst.is_broadcast());
+        }
     }
 
     /// Counts one frame of so many octets that was sent into a session.
@@ -54,9 +56,13 @@ impl Tally {
         let side = if from_tunnel { &counters.from_tunnel } else { &counters.from_lan };
         side.frames.add(frames);
         side.octets.add(octets);
-        side.bum.add(bum);
-        side.broadcast.add(broadcast);
-        counters.to_tunnel.frames.add(sent_frames);
-        counters.to_tunnel.octets.add(sent_octets);
+        if bum > 0 {
+            side.bum.add(bum);
+            side.broadcast.add(broadcast);
+        }
+        if sent_frames > 0 {
+            counters.to_tunnel.frames.add(sent_frames);
+            counters.to_tunnel.octets.add(sent_octets);
+        }
     }
 }
