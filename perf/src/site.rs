@@ -13,11 +13,12 @@ use bridge::{
 use counters::{CoreCounters, DropReason};
 use crossbeam::channel::{Receiver, bounded};
 use dpdk::{Mbuf, MbufPool};
+use pipeline::capture::{Filter, Point, Tap, Taps};
 use pipeline::command::{Command, Event};
 use pipeline::notice::Notice;
 use pipeline::tables::{
-    AttachmentEntry, AttachmentState, Encap, Marks, Path, PortEntry, PortIndex, PortRole, RemoteVtep,
-    SessionEntry, Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
+    AttachmentEntry, AttachmentState, Encap, Marks, Path, PathEntry, PortEntry, PortIndex, PortRole,
+    RemoteVtep, SessionEntry, Spread, Tables, TrunkEntry, TunnelMap, UplinkEntry, VlanMap, Vtep,
 };
 use pipeline::{Engine, Now, Sink, View, WorkerId};
 use record::{Cipher, KeyLimits, LaneId, LaneSecret, RxLane, Suite, TxLane};
@@ -69,20 +70,57 @@ pub(crate) enum Feature {
     Suppress,
     /// A trunk that gives back what it gets: what leaves by it is noted, what comes in is looked up.
     Reflect,
+    /// A capture of the first segment, with a filter that nothing here matches.
+    Capture,
+    /// Sessions with two paths, over which flows are spread.
+    Paths,
+    /// Records with the DSCP of what is in them, and with its congestion signals.
+    Marks,
     /// All of these.
     All,
 }
 
 impl Feature {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Off, Self::Clamp, Self::Storm, Self::Egress, Self::Suppress, Self::Reflect, Self::All];
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Off,
+        Self::Clamp,
+        Self::Storm,
+        Self::Egress,
+        Self::Suppress,
+        Self::Reflect,
+        Self::Capture,
+        Self::Paths,
+        Self::Marks,
+        Self::All,
+    ];
 
     pub(crate) fn name(self) -> String {
         format!("{self:?}").to_lowercase()
     }
 
+    fn has(self, feature: Self) -> bool {
+        self == feature || self == Self::All
+    }
+
+    /// The paths of a session.
+    fn paths(self) -> usize {
+        if self.has(Self::Paths) { 2 } else { 1 }
+    }
+
+    fn marks(self) -> Marks {
+        let on = self.has(Self::Marks);
+        Marks { dscp: 0, copy: on, ecn: on }
+    }
+
+    /// A capture that goes on for as long as nobody ends it: it never finds anything.
+    fn taps(self) -> Option<Taps> {
+        let filter: Filter = "host 203.0.113.2".parse().expect("a filter");
+        let (tap, _) = Tap::new(Point::Segment(SegmentIndex(0)), filter, 256, 1);
+        Taps::new(vec![tap]).filter(|_| self.has(Self::Capture))
+    }
+
     fn policy(self, sessions: u16) -> Policy {
-        let has = |feature| self == feature || self == Self::All;
+        let has = |feature| self.has(feature);
         let limits = StormLimits { broadcast: 1 << 20, multicast: 1 << 20, unknown_unicast: 1 << 20 };
         let sides = || (0..sessions).map(|at| Endpoint::Session(SessionIndex(at)));
         let mut filter = EgressFilter::new(Some(MacAddr([2, 0xcc, 0, 0, 0, 1]).into()));
@@ -93,6 +131,7 @@ impl Feature {
             egress: has(Self::Egress).then_some(filter),
             neighbours: if has(Self::Suppress) { Neighbours::Answered } else { Neighbours::Unseen },
             reflections: has(Self::Reflect).then(Arc::default),
+            captured: has(Self::Capture),
             ..Policy::default()
         }
     }
@@ -219,10 +258,12 @@ pub(crate) fn pair(
     lanes: u32,
 ) -> (Site, Site) {
     let (mut a, mut b) = (Site::new(a, shape, pool), Site::new(b, shape, pool));
-    for session in 0..shape.sites {
-        let id = (lanes + 1) * 4096 + 2 * session as u32;
-        open_lane(&mut a, &mut b, session, id, shape);
-        open_lane(&mut b, &mut a, session, id + 1, shape);
+    for (session, path) in
+        (0..shape.sites).flat_map(|at| (0..shape.feature.paths()).map(move |path| (at, path)))
+    {
+        let id = (lanes + 1) * 4096 + 2 * session as u32 + 2048 * path as u32;
+        open_lane(&mut a, &mut b, (session, path), id, shape);
+        open_lane(&mut b, &mut a, (session, path), id + 1, shape);
     }
     (a, b)
 }
@@ -232,11 +273,11 @@ pub(crate) fn learned_pair(shape: &Shape, pool: &MbufPool) -> (Site, Site) {
     pair(common(1, shape, 0, true), common(2, shape, 0, true), shape, pool, 0)
 }
 
-fn open_lane(from: &mut Site, to: &mut Site, session: usize, id: u32, shape: &Shape) {
+fn open_lane(from: &mut Site, to: &mut Site, (session, path): (usize, usize), id: u32, shape: &Shape) {
     let session = SessionIndex(session as u16);
     let (tx, rx) = lane(id, shape);
-    to.command(Command::InstallRx { session, path: 0, leads: true, lane: Box::new(rx) });
-    from.command(Command::InstallTx { session, path: 0, lane: Box::new(tx) });
+    to.command(Command::InstallRx { session, path, leads: true, lane: Box::new(rx) });
+    from.command(Command::InstallTx { session, path, lane: Box::new(tx) });
 }
 
 /// Both ends of a lane. Its keys do not change while measured.
@@ -386,13 +427,18 @@ fn tables(id: u8, shape: &Shape) -> Tables {
     Tables {
         ports: vec![
             port("trunk", TRUNK, PortRole::Trunk(trunk)),
-            port("wan", UPLINK, PortRole::Uplink(UplinkEntry { data_port: 443, ecn: false })),
+            port(
+                "wan",
+                UPLINK,
+                PortRole::Uplink(UplinkEntry { data_port: 443, ecn: shape.feature.marks().ecn }),
+            ),
         ],
         attachments: segments.clone().map(attachment).collect(),
         remotes: vec![RemoteVtep { address: vtep(id, 2), header: Some(vxlan_header(id, false)) }],
         by_tunnel: TunnelMap::new(segments.clone().map(|at| (tunnel(at), SegmentIndex(at)))),
         sessions: (0..shape.sites as u16).map(|at| Some(session(id, at, shape))).collect(),
         segments: Segments::new(segments.map(segment).collect()),
+        taps: shape.feature.taps(),
         ..Tables::default()
     }
 }
@@ -406,7 +452,10 @@ fn session(id: u8, at: u16, shape: &Shape) -> SessionEntry {
         UdpTemplate::new(port_mac(id, UPLINK), port_mac(3 - id, UPLINK), local, peer).expect("one family");
     let max_record = shape.wan_mtu - header.overhead() as u16;
     let segments = (0..shape.segments as u16).filter_map(|segment| TunnelId::new(segment + 1)).collect();
-    let marks = Marks::default();
+    let marks = shape.feature.marks();
     let path = Path { port: UPLINK, header: Some(header), marks, max_record, port_per_worker: false };
-    SessionEntry::alone(path, Way { port: UPLINK.0, local: None, peer }, segments)
+    let path = PathEntry { path: Some(path), way: Some(Way { port: UPLINK.0, local: None, peer }) };
+    let paths = vec![path; shape.feature.paths()];
+    let usable: Vec<usize> = (0..paths.len()).collect();
+    SessionEntry { spread: Spread::new(paths.len(), &usable), paths, segments }
 }
