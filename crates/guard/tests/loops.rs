@@ -133,7 +133,7 @@ impl World {
                         }
                         Output::Found(finding) => self.found.push((appliance, finding)),
                         Output::Unsettled(_) => self.unsettled += 1,
-                        Output::Changed(_) => {}
+                        Output::Changed(_) | Output::Passing(_) => {}
                     }
                 }
             }
@@ -355,24 +355,24 @@ fn origins_that_nobody_knows_unsettle_a_segment_now_and_then() {
     let unsettled = |world: &mut World, from: u16, count: u16| {
         let guard = &mut world.guards[1];
         for n in from..from + count {
-            let instance = [1, 2, 3, 4, 5, (n >> 8) as u8, n as u8];
-            let origin = Member::new(true, "nobody", instance);
+            let origin = Member::new(true, "nobody", [1, 2, 3, 4, 5, (n >> 8) as u8, n as u8]);
             let probe = guard::probe::Probe::new(&ProbeKey::new(&[7; 32]), origin, 10, 0, 1);
-            // As fast as they are passed on.
-            world.now += ms(10);
-            guard.heard(
-                world.now,
-                SegmentIndex(0),
-                Endpoint::Attachment(AttachmentIndex(0)),
-                &probe.to_bytes(),
-            );
+            world.now += ms(10); // as fast as they are passed on
+            let from = Endpoint::Attachment(AttachmentIndex(0));
+            guard.heard(world.now, SegmentIndex(0), from, &probe.to_bytes());
         }
-        std::iter::from_fn(|| guard.poll_output()).filter(|out| matches!(out, Output::Unsettled(_))).count()
+        let out: Vec<Output> = std::iter::from_fn(|| guard.poll_output()).collect();
+        assert!(!out.contains(&Output::Unsettled(SegmentIndex(0))), "nobody has verified them");
+        out.iter().filter(|out| **out == Output::Passing(SegmentIndex(0))).count()
     };
     assert_eq!(unsettled(&mut world, 0, 255), 1);
     assert_eq!(unsettled(&mut world, 255, 1000), 0, "there is no room for more");
     world.run(Duration::from_secs(15));
     assert_eq!(unsettled(&mut world, 2000, 1), 1, "after a while");
+    world.off.push(1);
+    world.arrange();
+    world.run(Duration::from_secs(15));
+    assert_eq!(unsettled(&mut world, 3000, 1), 0, "what is not guarded is left alone");
 }
 
 #[test]

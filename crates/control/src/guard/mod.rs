@@ -45,8 +45,8 @@ pub(crate) struct Guard {
     name: String,
     /// An address that moved when a loop was found.
     moved: HashMap<AttachmentIndex, MacAddr>,
-    /// Segments whose addresses are to be forgotten, and when.
-    unsettled: Vec<(Now, SegmentIndex)>,
+    /// Segments whose addresses are to be forgotten, and when; and whether those that are held, and their moves, are too.
+    unsettled: Vec<(Now, SegmentIndex, bool)>,
     second_due: Now,
     /// Whether configuration or sessions have changed since it was arranged.
     pub(crate) stale: bool,
@@ -173,10 +173,8 @@ impl Appliance {
                     self.send_frame(OwnFrame { segment, to: Target::Endpoint(to), dst, src, rest });
                 }
                 Output::Changed(_) => self.dirty = true,
-                Output::Unsettled(segment) => {
-                    let due = FORGET_AFTER.map(|after| (now + after, segment));
-                    self.guard.unsettled.extend(due);
-                }
+                Output::Unsettled(segment) => self.unsettled(now, segment, true),
+                Output::Passing(segment) => self.unsettled(now, segment, false),
                 Output::Found(finding) => self.found(now, &finding),
             }
         }
@@ -243,16 +241,26 @@ impl Appliance {
         self.command(0, Command::SendFrame(Box::new(frame)));
     }
 
-    /// Forgets what was learned while there was a loop.
+    fn unsettled(&mut self, now: Now, segment: SegmentIndex, held_too: bool) {
+        let due = FORGET_AFTER.map(|after| (now + after, segment, held_too));
+        self.guard.unsettled.extend(due);
+    }
+
+    /// Forgets what was learned while there was a loop. What is held because it moved too often stays held, unless the loop is known
+    /// to be one: anybody can send a probe that nobody can verify.
     fn settle(&mut self, now: Now) {
-        let due = |(at, _): &mut (Now, SegmentIndex)| now >= *at;
-        let segments: HashSet<SegmentIndex> =
-            self.guard.unsettled.extract_if(.., due).map(|(_, segment)| segment).collect();
-        if segments.is_empty() {
+        let due = |(at, ..): &mut (Now, SegmentIndex, bool)| now >= *at;
+        let due: Vec<_> = self.guard.unsettled.extract_if(.., due).collect();
+        if due.is_empty() {
             return;
         }
-        self.guard.moves.forget(|segment, _| segments.contains(&segment));
-        self.parts.fdb.flush(|entry| segments.contains(&entry.segment));
+        let all: HashSet<SegmentIndex> = due.iter().map(|(_, segment, _)| *segment).collect();
+        let verified: HashSet<SegmentIndex> =
+            due.iter().filter(|(.., held_too)| *held_too).map(|(_, segment, _)| *segment).collect();
+        self.guard.moves.forget(|segment, _| verified.contains(&segment));
+        self.parts.fdb.flush(|entry| {
+            all.contains(&entry.segment) && (!entry.pinned || verified.contains(&entry.segment))
+        });
     }
 }
 

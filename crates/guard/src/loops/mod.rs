@@ -87,8 +87,10 @@ pub enum Output {
     },
     /// What [`LoopGuard::state`] or [`LoopGuard::reflects`] say of an attachment has changed.
     Changed(AttachmentIndex),
-    /// What was learned in a segment may be wrong.
+    /// What was learned in a segment may be wrong: a loop of ours has come, changed or gone.
     Unsettled(SegmentIndex),
+    /// What was learned in a segment may be wrong, if a probe of somebody whom we cannot verify is what it says it is.
+    Passing(SegmentIndex),
     /// To be told.
     Found(Finding),
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bridge::{Endpoint, SegmentIndex};
 
 use super::attachment::FORGET;
-use super::{LoopGuard, Output, Sessions, State, local};
+use super::{LoopGuard, Mode, Output, Sessions, State, local};
 use crate::probe::{MOST_PASSED, Member, Probe};
 
 /// Probes that are remembered, so that none is passed on twice.
@@ -119,6 +119,12 @@ impl Relay {
 }
 
 impl LoopGuard {
+    /// Whether any attachment of a segment is guarded.
+    fn guards(&self, segment: SegmentIndex) -> bool {
+        let mut members = self.members.get(&segment).into_iter().flatten();
+        members.any(|at| self.attachments.get(at).is_some_and(|guarded| guarded.watched.mode != Mode::Off))
+    }
+
     /// Passes a probe on that is not ours, or is ours and in another segment than it left by.
     pub(super) fn pass_on(&mut self, now: Duration, segment: SegmentIndex, from: Endpoint, mut probe: Probe) {
         let known = self.members.contains_key(&segment) || self.sessions.contains_key(&segment);
@@ -129,8 +135,8 @@ impl LoopGuard {
         if !self.relay.takes(now, key) {
             return;
         }
-        if self.relay.note(now, segment, from, &probe) {
-            self.outputs.push_back(Output::Unsettled(segment));
+        if self.relay.note(now, segment, from, &probe) && self.guards(segment) {
+            self.outputs.push_back(Output::Passing(segment));
         }
         let came_by = local(from);
         probe.passed.push(self.me);
