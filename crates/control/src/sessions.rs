@@ -104,6 +104,10 @@ impl Sessions {
                 if before.goes_on_with(after) && stopped != after.enabled {
                     client.set_segments(params.segments);
                 } else {
+                    if !after.enabled {
+                        // The server hears the true reason.
+                        client.stop(now);
+                    }
                     client.restart(now, params);
                 }
                 if !after.enabled {

@@ -154,6 +154,8 @@ impl Link {
         let old = std::mem::replace(&mut self.rx, rx);
         self.retiring.push((old, tools.now + OVERLAP));
         self.keys_since = tools.now;
+        // The handshake is a sign of life. The time may be shorter from now on than what has passed since the last record.
+        self.heard = tools.now;
         self.dead_peer = dead_peer;
         let watch = Watch::of(paths, tcp, dead_peer);
         if self.paths.len() == paths {
@@ -165,8 +167,11 @@ impl Link {
         }
         if tcp {
             self.tcp = Some(self.tcp.take().unwrap_or_default().connected(tools.now, dead_peer));
-        } else if self.tcp.take().is_some() && self.carrier.tcp {
-            self.carry(false, "records may not go over the control connection any more", tools.now);
+        } else {
+            self.tcp = None;
+            if self.carrier.tcp {
+                self.carry(false, "records may not go over the control connection any more", tools.now);
+            }
         }
         self.ask(tools);
     }

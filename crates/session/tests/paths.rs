@@ -6,7 +6,7 @@ mod world;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use session::PathState;
+use session::{ClientParams, PathState};
 use world::*;
 
 /// Octets of the largest record of an uplink with MTU 1500 over IPv4.
@@ -256,4 +256,19 @@ fn the_uplinks_mtu_and_line_are_followed() {
     world.spokes[oslo].client.set_uplinks(now, uplinks);
     world.step();
     assert_eq!(world.used(oslo)[0], [0], "a line that is down is known at once");
+}
+
+#[test]
+fn a_client_that_begins_anew_knows_its_uplinks_still() {
+    let (mut world, oslo) = two_uplinks(94);
+    let (now, mut down) = (world.now, uplinks(2));
+    down.0[0].up = false;
+    world.lines[0] = false;
+    world.spokes[oslo].client.set_uplinks(now, down);
+    let params = world.client_params("oslo", "secret", Duration::from_secs(600));
+    let params = ClientParams { uplinks: uplinks(2), ..params };
+    world.spokes[oslo].client.restart(now, params);
+    world.run(ms(1000));
+    assert!(world.is_up(oslo), "it does not try the dead one first: {:#?}", world.log);
+    assert_eq!(world.used(oslo)[0], [1]);
 }

@@ -16,6 +16,21 @@ use world::*;
 const LONG: Duration = Duration::from_secs(600);
 
 #[test]
+fn a_renewal_that_shortens_the_dead_peer_time_ends_no_session() {
+    for seed in 0..8 {
+        let mut world = World::without_tcp(seed, &["branch"]);
+        let ciphers = vec![record::Cipher::Aes128Gcm];
+        world.server.set_limits(Duration::from_secs(30), 8, ciphers.clone());
+        let branch = world.spoke("branch", "secret", Duration::from_secs(60));
+        assert!(world.run_until(|world| world.is_up(branch)));
+        // What was heard last is longer ago than this when the keys are renewed.
+        world.server.set_limits(Duration::from_secs(1), 8, ciphers);
+        world.run(Duration::from_secs(80));
+        assert!(world.is_up(branch) && !world.logged("dead-peer time"), "seed {seed}: {:#?}", world.log);
+    }
+}
+
+#[test]
 fn a_client_logs_in_and_both_ends_agree() {
     let mut world = World::new(1, &["oslo", "lima"]);
     let lima = world.spoke("lima", "secret", LONG);

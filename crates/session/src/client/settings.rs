@@ -24,11 +24,13 @@ impl Client {
         self.out.push_back(Output::Changed(SESSION));
     }
 
-    /// Ends the session and begins anew with other settings: another server, user or password.
+    /// Ends the session and begins anew with other settings: another server, user or password. What is known of the uplinks stays: they
+    /// are changed by [`Client::set_uplinks`] only.
     pub fn restart(&mut self, now: Now, params: ClientParams) {
         self.end(now, farewell::SHUTDOWN, "the client's settings changed", "the client's settings changed");
         self.stopped = false;
-        self.params = params;
+        let uplinks = std::mem::take(&mut self.params.uplinks);
+        self.params = ClientParams { uplinks, ..params };
         self.cache = Default::default();
         self.redirect = None;
         self.failures = 0;
