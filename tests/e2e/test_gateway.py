@@ -92,8 +92,8 @@ def about_the_gateway(frame):
 
 
 def test_nothing_about_the_gateway_crosses(gateways, tmp_path):
-    gateways["a10"].ip("neigh", "flush", "all")
     with Capture(gateways["b10"], "eth0", tmp_path / "b.pcap", "arp or icmp6") as capture:
+        gateways["a10"].ip("neigh", "flush", "all")
         ping_times(gateways["a10"], GATEWAY)
         ping_times(gateways["a10"], GATEWAY6)
         gateways["a"].run("arping", "-q", "-U", "-c", "2", "-I", "cw10", GATEWAY, check=False)
@@ -254,7 +254,7 @@ def test_changes_on_the_running_appliance_cost_no_frame_elsewhere(gateways):
             gateways.a.config.write_text(config + extra)
             gateways.a.process.send_signal(signal.SIGHUP)
             time.sleep(0.2)
-        assert len(gateways.a.show("segments")["segments"]) == 8
+        wait_until(lambda: len(gateways.a.show("segments")["segments"]) == 8, "the last SIGHUP is in force")
         assert len(gateways.a.show("service", "l2vpn")["sites"]) == 6
         gateways.a.config.write_text(config)
         reload(gateways.a)
@@ -348,3 +348,11 @@ def test_a_gateway_that_somebody_took_down_is_told(gateways):
     assert down() == [f"the gateway's interface cw10 lacks {GATEWAY6}/64"]
     gateways["a"].ip("address", "add", f"{GATEWAY6}/64", "dev", "cw10", "nodad")
     assert down() == []
+
+
+def test_a_gateways_interface_that_somebody_removes_is_made_anew(gateways):
+    before = gateways["a"].run("cat", "/sys/class/net/cw10/address").strip()
+    gateways["a"].ip("link", "del", "dev", "cw10")
+    wait_until(lambda: gateways["a"].run("cat", "/sys/class/net/cw10/address").strip() == before, "it is there again")
+    assert seconds_until_ping(gateways["a10"], GATEWAY, timeout=10) < 10
+    assert "removed by somebody else" in gateways.a.log()

@@ -24,8 +24,18 @@ pub(crate) const AROUND: u16 = 128;
 /// A port that receives and sends.
 pub(crate) enum OpenPort {
     Dpdk(StartedPort),
-    /// With what the kernel has counted so far for each pair of queues: frames, and those of them that it dropped.
-    Kernel(KernelPort, RefCell<Vec<(u64, u64)>>),
+    Kernel(OpenKernelPort),
+}
+
+/// A port on a Linux interface.
+pub(crate) struct OpenKernelPort {
+    port: KernelPort,
+    /// How it was opened, to do it again.
+    options: Options,
+    /// What its interface has to carry.
+    mtu: u16,
+    /// What the kernel has counted so far for each pair of queues: frames, and those of them that it dropped.
+    counted: RefCell<Vec<(u64, u64)>>,
 }
 
 /// All ports, in the order of their indices, with each worker's queues.
@@ -106,12 +116,7 @@ impl OpenPort {
                 let link = port.link();
                 PortState { up: link.up, mbps: link.mbps, missed: port.missed() }
             }
-            Self::Kernel(port, counted) => {
-                let (up, mbps) = port.link();
-                count(port, counted);
-                let missed = counted.borrow().iter().map(|(_, dropped)| dropped).sum();
-                PortState { up, mbps, missed: (missed, 0) }
-            }
+            Self::Kernel(port) => port.state(),
         }
     }
 
@@ -119,25 +124,58 @@ impl OpenPort {
     pub(crate) fn queues(&self) -> QueueCounters {
         match self {
             Self::Dpdk(port) => port.queue_counters(),
-            Self::Kernel(port, counted) => {
-                count(port, counted);
-                let named = |(frames, dropped): &(u64, u64)| {
-                    vec![("rx_packets".into(), frames - dropped), ("rx_dropped".into(), *dropped)]
-                };
-                Some(counted.borrow().iter().map(named).collect())
-            }
+            Self::Kernel(port) => Some(port.queues()),
         }
     }
 }
 
-/// Adds what the kernel has counted since the last time.
-fn count(port: &KernelPort, counted: &RefCell<Vec<(u64, u64)>>) {
-    let mut counted = counted.borrow_mut();
-    for (at, (frames, dropped)) in port.counted().enumerate() {
-        if counted.len() <= at {
-            counted.push((0, 0));
+impl OpenKernelPort {
+    /// Opens a port, with a pair of queues for each worker.
+    pub(crate) fn open(options: Options, mtu: u16) -> Result<(Self, Vec<Queues>), kernelport::OpenError> {
+        let (port, queues) = KernelPort::open::<BURST>(&options)?;
+        let queues = queues.into_iter().map(|pair| Queues::Kernel(Box::new(pair))).collect();
+        Ok((Self { port, options, mtu, counted: RefCell::default() }, queues))
+    }
+
+    /// Opens it once more, on the interface that has its interface's name now, and tells its address.
+    pub(crate) fn reopen(&mut self) -> Result<(MacAddr, Vec<Queues>), String> {
+        is_large_enough(self.port.interface(), self.mtu)?;
+        let (anew, queues) = Self::open(self.options.clone(), self.mtu).map_err(|error| error.to_string())?;
+        self.count();
+        let counted = self.counted.take();
+        *self = Self { counted: RefCell::new(counted), ..anew };
+        Ok((self.port.mac(), queues))
+    }
+
+    /// As [`KernelPort::is_gone`].
+    pub(crate) fn is_gone(&self) -> bool {
+        self.port.is_gone()
+    }
+
+    pub(crate) fn state(&self) -> PortState {
+        let (up, mbps) = self.port.link();
+        self.count();
+        let missed = self.counted.borrow().iter().map(|(_, dropped)| dropped).sum();
+        PortState { up, mbps, missed: (missed, 0) }
+    }
+
+    fn queues(&self) -> Vec<Vec<(String, u64)>> {
+        self.count();
+        let named = |(frames, dropped): &(u64, u64)| {
+            vec![("rx_packets".into(), frames - dropped), ("rx_dropped".into(), *dropped)]
+        };
+        self.counted.borrow().iter().map(named).collect()
+    }
+
+    /// Adds what the kernel has counted since the last time.
+    fn count(&self) {
+        let mut counted = self.counted.borrow_mut();
+        for (at, (frames, dropped)) in self.port.counted().enumerate() {
+            if counted.len() <= at {
+                counted.push((0, 0));
+            }
+            counted[at] = (counted[at].0 + frames, counted[at].1 + dropped);
         }
-        counted[at] = (counted[at].0 + frames, counted[at].1 + dropped);
     }
 }
 
@@ -184,19 +222,22 @@ fn wanted(config: &Config, workers: usize) -> Vec<Wanted<'_>> {
 
 /// Checks what would only be found out in silence: that the Linux interface of a port is there, and large enough.
 fn check_interface(wanted: &Wanted<'_>) -> Result<(), Failure> {
-    let interface = match wanted.config.map(|port| &port.device) {
-        Some(Device::AfPacket(interface) | Device::Kernel(interface)) => interface,
-        _ => return Ok(()),
-    };
-    let failure = |reason: String| Err(Failure(format!("port {:?}: {reason}", wanted.name)));
-    let Ok(mtu) = fs::read_to_string(format!("/sys/class/net/{interface}/mtu")) else {
-        return failure(format!("there is no interface {interface}"));
-    };
+    match wanted.config.map(|port| &port.device) {
+        Some(Device::AfPacket(interface) | Device::Kernel(interface)) => {
+            is_large_enough(interface, wanted.mtu)
+                .map_err(|reason| Failure(format!("port {:?}: {reason}", wanted.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_large_enough(interface: &str, wanted: u16) -> Result<(), String> {
+    let mtu = fs::read_to_string(format!("/sys/class/net/{interface}/mtu"))
+        .map_err(|_| format!("there is no interface {interface}"))?;
     let mtu: u16 = mtu.trim().parse().unwrap_or(u16::MAX);
-    if mtu < wanted.mtu {
-        return failure(format!(
-            "interface {interface} has MTU {mtu}, less than the port's {}: ip link set dev {interface} mtu {}",
-            wanted.mtu, wanted.mtu
+    if mtu < wanted {
+        return Err(format!(
+            "interface {interface} has MTU {mtu}, less than the port's {wanted}: ip link set dev {interface} mtu {wanted}"
         ));
     }
     Ok(())
@@ -229,17 +270,15 @@ fn open_dpdk(
     Ok((OpenPort::Dpdk(port), queues, mac))
 }
 
-fn open_kernel(wanted: &Wanted<'_>, interface: &str, workers: usize) -> Queued<kernelport::OpenError> {
+fn open_kernel(wanted: &Wanted<'_>, interface: &str, queues: usize) -> Queued<kernelport::OpenError> {
     let trunk = wanted.config.is_none_or(is_trunk);
     // On the uplink, records find the worker that owns their lane, and need no checksum but their own tag.
     let (spread, checksums) =
         if trunk { (Spread::Flow, Checksums::Finish) } else { (Spread::Lane, Checksums::Leave) };
-    let options =
-        Options { interface: interface.into(), queues: workers, promiscuous: trunk, spread, checksums };
-    let (port, queues) = KernelPort::open::<BURST>(&options)?;
-    let mac = port.mac();
-    let queues = queues.into_iter().map(|pair| Queues::Kernel(Box::new(pair))).collect();
-    Ok((OpenPort::Kernel(port, RefCell::default()), queues, mac))
+    let options = Options { interface: interface.into(), queues, promiscuous: trunk, spread, checksums };
+    let (open, queues) = OpenKernelPort::open(options, wanted.mtu)?;
+    let mac = open.port.mac();
+    Ok((OpenPort::Kernel(open), queues, mac))
 }
 
 fn is_trunk(port: &config::Port) -> bool {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use bridge::{Fdb, MAX_PORTS, MAX_SEGMENTS};
 use config::{Config, Device, Idle};
 use control::clock::Clock;
-use control::{HostPorts, Lines, PortInfo, PortState, QueueCounters, RecordQueues, session_places};
+use control::{HostPorts, Lines, PortInfo, RecordQueues, session_places};
 use counters::{CoreCounters, Counters};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use dpdk::{Eal, EalConfig, MbufPool, vdev};
@@ -19,7 +19,7 @@ use pipeline::tables::Tables;
 use worker::{Fallback, Handover, IdlePolicy, Worker, WorkerParams};
 
 use crate::Failure;
-use crate::gateways::GatewayPorts;
+use crate::kernel_ports::KernelPorts;
 use crate::ports::{self, AROUND, OpenPort, Opened};
 use crate::records::Records;
 
@@ -102,9 +102,8 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
             notices: worker_notices.clone(),
         })?);
     }
-    let gateways = GatewayPorts::new(port_changes);
     let ports = Rc::new(RefCell::new(ports));
-    let open = OpenPorts { ports: Rc::clone(&ports), gateways: gateways.clone(), first_gateway: infos.len() };
+    let kernel_ports = KernelPorts::new(Rc::clone(&ports), port_changes);
     let controls = Controls {
         ports: infos,
         tables,
@@ -113,30 +112,11 @@ pub(crate) fn start(config: &Config, clock: Clock) -> Result<(DataPlane, Control
         commands,
         events,
         notices,
-        lines: Box::new(open),
-        host_ports: Box::new(gateways),
+        lines: Box::new(kernel_ports.clone()),
+        host_ports: Box::new(kernel_ports),
         records: Box::new(Records { queues: fallback, pool }),
     };
     Ok((DataPlane { workers, ports }, controls))
-}
-
-/// All ports, to be asked.
-struct OpenPorts {
-    ports: Rc<RefCell<Vec<OpenPort>>>,
-    gateways: GatewayPorts,
-    first_gateway: usize,
-}
-
-impl Lines for OpenPorts {
-    fn states(&self) -> Vec<PortState> {
-        let mut states: Vec<PortState> = self.ports.borrow().iter().map(OpenPort::state).collect();
-        self.gateways.add_states(self.first_gateway, &mut states);
-        states
-    }
-
-    fn queues(&self) -> Vec<QueueCounters> {
-        self.ports.borrow().iter().map(OpenPort::queues).collect()
-    }
 }
 
 impl DataPlane {

@@ -4,6 +4,7 @@
 mod inputs;
 mod outputs;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bridge::Fdb;
+use bridge::{Fdb, SessionIndex};
 use config::{Config, Mode, Role};
 use counters::{Counters, DropReason};
 use crossbeam::channel::{Receiver, Sender};
@@ -39,6 +40,7 @@ use crate::nexthop::Routes;
 use crate::operator::{Log, Operator};
 use crate::places::NoPlace;
 use crate::random::OsRandom;
+use crate::reopen::Silent;
 use crate::requests::socket::RequestSocket;
 use crate::sessions::{BadVerifier, Sessions};
 use crate::show::{Lines, Shown};
@@ -140,7 +142,7 @@ pub struct Appliance {
     data_port: HeldPort,
     _vtep_ports: Vec<HeldPort>,
     pub(crate) remotes: Vec<Remote>,
-    hops: Hops,
+    pub(crate) hops: Hops,
     life_due: Now,
     ageing_due: Now,
     ageing_cursor: usize,
@@ -153,6 +155,9 @@ pub struct Appliance {
     /// Commands that a worker's queue had no room for.
     backlog: Backlog,
     pub(crate) dirty: bool,
+    pub(crate) silent: Silent,
+    /// Sessions that have ended, and whose addresses are still in the FDB.
+    gone: HashSet<SessionIndex>,
     pub(crate) configure: Configure,
     pub(crate) operator: Operator,
 }
@@ -244,6 +249,8 @@ impl Appliance {
             graveyard: Vec::new(),
             backlog,
             dirty: true,
+            silent: Silent::default(),
+            gone: HashSet::new(),
             configure,
             operator,
         };
@@ -300,7 +307,11 @@ impl Appliance {
         if now >= self.sessions.deadline() {
             self.sessions.handle_timeout(now);
         }
-        if self.hops.is_due(now) {
+        let due = self.hops.is_due(now);
+        if let Some(uplinks) = self.hops.uplinks() {
+            self.sessions.set_uplinks(now, uplinks);
+        }
+        if due {
             self.resolve(now);
         }
         if now >= self.ageing_due {
@@ -308,6 +319,7 @@ impl Appliance {
             self.age(now);
             self.forget_removed(now);
             self.go_back_when_due();
+            self.reopen_ports();
         }
         self.watch(now);
         self.connections.warn_daily(now);
@@ -330,9 +342,6 @@ impl Appliance {
     }
 
     fn resolve(&mut self, now: Now) {
-        if let Some(uplinks) = self.hops.uplinks() {
-            self.sessions.set_uplinks(now, uplinks);
-        }
         let views = self.layout.session_indices().into_iter().filter_map(|index| self.sessions.view(index));
         let ways = views.flat_map(|view| view.paths).filter_map(|path| path.way);
         let remotes =

@@ -14,7 +14,7 @@ use crate::layout::Layout;
 use crate::nexthop::Routes;
 use crate::snapshot::NO_PORT;
 
-/// Opens and closes the appliance's ends of host interfaces.
+/// Opens and closes ports on Linux interfaces while the workers run.
 pub trait HostPorts {
     /// Opens a port on a Linux interface, for all workers.
     ///
@@ -24,6 +24,13 @@ pub trait HostPorts {
 
     /// Closes it.
     fn close(&mut self, index: PortIndex);
+
+    /// Whether the interface of such a port was removed since.
+    fn is_gone(&self, index: PortIndex) -> bool;
+
+    /// Opens those ports of the configuration once more whose Linux interface was removed since, and perhaps made anew. Tells
+    /// each, and its MAC address or why it stays silent.
+    fn reopen(&mut self) -> Vec<(PortIndex, Result<MacAddr, String>)>;
 }
 
 /// All gateways.
@@ -69,6 +76,7 @@ impl Gateways {
         let stale = |(index, open): (&SegmentIndex, &Open)| {
             let fits = wanted(index).is_some_and(|(segment, gateway)| {
                 open.mtu == segment.mtu
+                    && !self.ports.is_gone(open.port)
                     && open.config.interface == gateway.interface
                     && open.mac == self.mac(segment, gateway)
             });
@@ -89,6 +97,16 @@ impl Gateways {
                 }
             }
         }
+    }
+
+    /// Whether the host interface of any was removed by somebody else.
+    pub(crate) fn any_gone(&self) -> bool {
+        self.open.values().any(|open| self.ports.is_gone(open.port))
+    }
+
+    /// As [`HostPorts::reopen`].
+    pub(crate) fn reopen_ports(&mut self) -> Vec<(PortIndex, Result<MacAddr, String>)> {
+        self.ports.reopen()
     }
 
     /// Removes all host interfaces.

@@ -33,6 +33,7 @@ mod policy;
 mod privileges;
 pub mod random;
 mod reload;
+mod reopen;
 mod requests;
 mod sessions;
 mod share;

@@ -70,6 +70,8 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct KernelPort {
     interface: String,
+    /// The interface's number: another of the same name has another.
+    index: u32,
     mac: MacAddr,
     sockets: Vec<Arc<PacketSocket>>,
 }
@@ -148,7 +150,7 @@ impl KernelPort {
                 (rx, tx)
             })
             .collect();
-        Ok((Self { interface: interface.clone(), mac, sockets }, queues))
+        Ok((Self { interface: interface.clone(), index, mac, sockets }, queues))
     }
 
     /// The interface.
@@ -161,9 +163,14 @@ impl KernelPort {
         self.mac
     }
 
+    /// Whether the interface was removed since the port was opened, and perhaps made anew: the port is silent for ever.
+    pub fn is_gone(&self) -> bool {
+        nix::net::if_::if_nametoindex(self.interface.as_str()) != Ok(self.index)
+    }
+
     /// Whether its line is up, and its speed in Mbit/s; 0 when that is not known.
     pub fn link(&self) -> (bool, u32) {
-        let up = read_attribute(&self.interface, "carrier").is_ok_and(|text| text == "1");
+        let up = !self.is_gone() && read_attribute(&self.interface, "carrier").is_ok_and(|text| text == "1");
         let speed = read_attribute(&self.interface, "speed").ok().and_then(|text| text.parse().ok());
         (up, speed.unwrap_or(0))
     }

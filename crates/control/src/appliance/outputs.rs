@@ -48,6 +48,7 @@ impl Appliance {
                 Output::Stranger(text) => self.connections.not_logged_in(self.now(), &text),
             }
         }
+        self.forget_gone();
     }
 
     fn changed(&mut self, session: SessionIndex) {
@@ -58,10 +59,19 @@ impl Appliance {
                     self.hops.meet(&way);
                 }
             }
-            // What was learned behind a session that is gone would be sent into the void.
             None => {
-                self.parts.fdb.flush(|entry| entry.endpoint == Endpoint::Session(session));
+                self.gone.insert(session);
             }
+        }
+    }
+
+    /// What was learned behind sessions that are gone would be sent into the void. All of them at once: it is a walk through the whole
+    /// FDB, and when the WAN fails, every session of a hub ends in one moment.
+    fn forget_gone(&mut self) {
+        let gone = std::mem::take(&mut self.gone);
+        if !gone.is_empty() {
+            let is_gone = |at| matches!(at, Endpoint::Session(session) if gone.contains(&session));
+            self.parts.fdb.flush(|entry| is_gone(entry.endpoint));
         }
     }
 

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::tls::{ServerTls, Trust};
 
-const LIMIT: Duration = Duration::from_millis(300);
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// A port where nobody listens: it was free a moment ago.
 fn closed_port() -> HostPort {
@@ -156,7 +156,7 @@ fn failures_name_each_address() {
     let mut world = World::new(vec![refused.clone(), silent_at.clone(), nowhere], None, &tls);
     let told = world.fails(None);
     assert!(told.contains(&format!("{refused}: cannot connect: ")), "{told}");
-    assert!(told.contains(&format!("{silent_at}: no answer within 300ms")), "{told}");
+    assert!(told.contains(&format!("{silent_at}: no answer within 1s")), "{told}");
     assert!(told.contains("nowhere.invalid"), "{told}");
     let told = world.fails(Some("not an address"));
     assert!(told.contains("sends us to \"not an address\""), "{told}");

@@ -92,7 +92,7 @@ impl Job for Explaining {
                 _ => Some(json!({
                     "site": site,
                     "steps": null,
-                    "why": "the other end does not answer questions: it is of an older version, or its control connection is lost",
+                    "why": "the other end does not answer: it is of an older version, its control connection is lost, or it is asked too much at present",
                 })),
             };
         }

@@ -63,7 +63,13 @@ impl SharedPort {
                 tracing::warn!(%error, "cannot wake the control thread");
             }
         })?;
-        let thread = Builder::new().name("shared-port".into()).spawn(move || door.run())?;
+        let thread = Builder::new().name("shared-port".into()).spawn(move || {
+            // It reads what strangers send, and has the control thread's rights if a reload starts it.
+            match confine::give_up_capabilities_of_this_thread() {
+                Ok(()) => door.run(),
+                Err(error) => tracing::error!(%error, "the shared port does not work"),
+            }
+        })?;
         Ok(Self { ours, changes, waker, stop, thread: Some(thread), shares: Vec::new() })
     }
 
