@@ -266,7 +266,7 @@ class Topology:
             sh(self.binary, "cert", "self-sign", "--cn", "vpn.lab", "--days", 30, "--out", certificate)
         return sh(self.binary, "cert", "fingerprint", f"{certificate}.crt").strip()
 
-    def start(self, timeout=15.0):
+    def start(self, timeout=60.0):
         """Starts the appliances that do not run; returns the seconds until their sessions are up."""
         began = time.monotonic()
         for appliance in self.appliances:
@@ -275,7 +275,7 @@ class Topology:
         self.wait_up(timeout)
         return time.monotonic() - began
 
-    def wait_up(self, timeout=15.0):
+    def wait_up(self, timeout=60.0):
         """Waits until every appliance says that all its sessions are up."""
         deadline = time.monotonic() + timeout
         while not all(appliance.up() for appliance in self.appliances):
@@ -391,7 +391,7 @@ class Lab(Topology):
     def vlan_client(self, appliance, user, server=SERVER_ADDRESS["ipv4"]):
         """Writes the configuration of a client for whom segment "servers" is VLAN 10 on `lan0`."""
         appliance.config.write_text(VLAN_CLIENT_CONFIG.format(
-            workers=[min(os.sched_getaffinity(0))], socket=appliance.socket, server=server, user=user, password=PASSWORD,
+            workers=[max(os.sched_getaffinity(0))], socket=appliance.socket, server=server, user=user, password=PASSWORD,
             fingerprint=self.certificate()))
 
     def another_site(self, user):

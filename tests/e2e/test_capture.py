@@ -25,10 +25,19 @@ def lab():
 
 def capturing(appliance, *words, **options):
     """A capture that has begun."""
-    process = subprocess.Popen(
-        [str(word) for word in (appliance.lab.binary, "capture", *words, "--socket", appliance.socket)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-    time.sleep(0.3)
+    command = [str(word) for word in (appliance.lab.binary, "capture", *words, "--socket", appliance.socket)]
+    return begun(appliance, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def begun(appliance, command, **options):
+    """A command that has asked the appliance for something that goes on."""
+    def asking():
+        return pathlib.Path("/proc/net/unix").read_text().count(f" {appliance.socket}\n")
+
+    before = asking()
+    process = subprocess.Popen(command, **options)
+    wait_until(lambda: asking() > before or process.poll() is not None, "it asks")
+    time.sleep(0.3)  # until the workers have their tables
     return process
 
 
@@ -42,7 +51,8 @@ def captured(path, appliance, *words, traffic):
 
 
 def ping(lab, count=2):
-    return lambda: ping_times(lab["a10"], "10.10.0.2", count=count)
+    """One by one, so that each answer comes before the next question."""
+    return lambda: [ping_times(lab["a10"], "10.10.0.2", count=1) for _ in range(count)]
 
 
 def tshark(path, *words):
@@ -236,8 +246,8 @@ def test_explain_tells_each_step_here_and_at_the_other_end(lab):
 
 
 def test_explain_waits_for_a_live_frame(lab):
-    process = subprocess.Popen([lab.binary, "explain", "live", "icmp", "--json", "--socket", lab.a.socket], stdout=subprocess.PIPE)
-    time.sleep(0.3)
+    command = [lab.binary, "explain", "live", "icmp", "--json", "--socket", lab.a.socket]
+    process = begun(lab.a, command, stdout=subprocess.PIPE)
     ping(lab, 1)()
     answer = json.loads(process.communicate(timeout=30)[0])
     assert "icmp 10.10.0.1 > 10.10.0.2" in answer["here"][0]["text"] and answer["there"][0]["site"] == "branch"

@@ -51,7 +51,7 @@ def segments(lab):
     return {segment["segment"]: segment["mtu"] for segment in lab.a.show("segments")["segments"]}
 
 
-def until(true, timeout=20.0, told=lambda: ""):
+def until(true, timeout=40.0, told=lambda: ""):
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, told()
@@ -238,7 +238,7 @@ def test_a_commit_that_nobody_confirms_goes_back_across_a_restart(lab):
     one.do("set segment guests mtu 1200")
     one.do("commit confirmed 1")
     lab.a.kill()
-    shorten(lab, seconds=8)
+    shorten(lab, seconds=12)
     lab.start()
     assert segments(lab)["guests"] == 1200
     until(lambda: segments(lab)["guests"] == 1500, told=lab.a.log)
@@ -289,7 +289,7 @@ def test_only_commit_and_confirm_confirm(lab):
     assert "not confirmed yet" in one.ask("reload")["done"]
     assert segments(lab)["guests"] == 1230 and waits(lab)["before"] == before
     lab.a.kill()
-    shorten(lab, seconds=8)
+    shorten(lab, seconds=12)
     lab.start()
     assert segments(lab)["guests"] == 1230
     until(lambda: segments(lab)["guests"] == 1500, told=lab.a.log)
@@ -300,7 +300,7 @@ def test_a_way_back_that_fails_is_tried_again(lab):
     """A full disk, and a start on one: what was before is in force at once, and in the file when there is room."""
     one = Console(lab.a)
     before = lab.a.config.read_text()
-    for seconds in (8, -1):
+    for seconds in (12, -1):
         one.do("set segment guests mtu 1240")
         one.do("commit confirmed 1")
         lab.a.kill()

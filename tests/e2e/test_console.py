@@ -200,6 +200,7 @@ def test_telnet_users_and_roles(lab):
     assert "shown from now on" in run(ann, "clear counters")
     consoles = run(ann, "show consoles")
     assert "otto" in consoles and "operator" in consoles
+    run(ann, "terminal length 0")
     log = run(ann, "show log limit 50")
     assert "clear counters" in log and "needs the role admin" in log, "every command is in the log"
     for user, command, result in (("ann", "clear counters", "done"), ("otto", "clear counters", "[^\n]*needs the role admin")):

@@ -117,7 +117,7 @@ def test_unknown_unicast_goes_nowhere(quiet, tmp_path):
         inject(quiet["a10"], interfaces(quiet["a10"])[0], [frame] * 5)
         time.sleep(0.5)
     assert not capture.having(b"to nobody at all")
-    assert quiet.a.drops()["unknown_unicast"] == before + 5
+    assert quiet.a.drops()["unknown_unicast"] >= before + 5
 
 
 def test_neighbours_can_be_forgotten(quiet):

@@ -59,7 +59,7 @@ def test_a_restart_interrupts_for_less_than_a_second(lab, side):
     appliance = lab.a if side == "server" else lab.b
     assert seconds_until_ping(lab["a10"], "10.10.0.2") < 10
     tries = []
-    for _ in range(3):
+    for _ in range(6):
         result = restart(lab, appliance)
         assert result["answers"] > 50
         tries.append((result["gap"], result["late"]))
@@ -68,4 +68,4 @@ def test_a_restart_interrupts_for_less_than_a_second(lab, side):
     told = ", ".join(f"{gap * 1000:.0f} ms ({late * 1000:.0f} ms of it late)" for gap, late in tries)
     print(f"{side}: {told} without traffic")
     assert min(gap - late for gap, late in tries) < LIMIT, told
-    assert min(gap for gap, _ in tries) < 2.5 * LIMIT, f"{told}: no machine is that late three times"
+    assert min(gap for gap, _ in tries) < 2.5 * LIMIT, f"{told}: no machine is that late each time"

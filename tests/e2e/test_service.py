@@ -11,7 +11,7 @@ import pytest
 from lab import Appliance
 from netns import sh
 from test_join import Plain, token_of
-from tools import ping_times
+from tools import ping_times, seconds_until_ping
 
 UNIT = (pathlib.Path(__file__).resolve().parents[2] / "appliance-config/systemd/causeway.service").read_text()
 USER, GROUP = "nobody", "nogroup"
@@ -64,6 +64,7 @@ def test_what_join_wrote_as_root_can_be_read(lab):
     lab.b.start()
     lab.until(lambda: lab.b.up() or not lab.b.running(), 60, lab.b.log)
     assert lab.b.up(), lab.b.log()
+    assert seconds_until_ping(lab["b11"], "10.11.0.1") < 10
     assert len(ping_times(lab["b11"], "10.11.0.1", count=3)) == 3
     # And read once more, while it runs.
     lab.causeway(lab.b, "reload", "--socket", lab.b.socket)

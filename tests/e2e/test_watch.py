@@ -202,13 +202,12 @@ def test_prometheus_scrapes_queries_and_loads_the_rules(lab):
         assert wait_for("the site", lambda: sample('causeway_site_up{site="branch"}')) == [1]
         query = 'sum(rate(causeway_worker_polls_total[10s]))'
         assert wait_for("a rate", lambda: sample(query))[0] >= 0
-        targets = ask_prometheus(lab, "targets")["activeTargets"]
-        assert [target["lastError"] for target in targets] == [""]
+        errors = lambda: [target["lastError"] for target in ask_prometheus(lab, "targets")["activeTargets"]]  # noqa: E731
+        wait_for("scrapes without an error", lambda: errors() == [""])
         rules = [rule for group in ask_prometheus(lab, "rules")["groups"] for rule in group["rules"]]
         assert len(rules) == (shipped / "causeway.rules.yml").read_text().count("- alert:")
-        evaluated = wait_for("the rules", lambda: [rule for group in ask_prometheus(lab, "rules")["groups"]
-                                                   for rule in group["rules"] if rule["health"] == "ok"])
-        assert len(evaluated) == len(rules)
+        health = lambda: [rule["health"] for group in ask_prometheus(lab, "rules")["groups"] for rule in group["rules"]]  # noqa: E731
+        wait_for("the rules", lambda: health() == ["ok"] * len(rules))
         panels = json.loads((ROOT / "appliance-config" / "grafana" / "causeway.json").read_text())["panels"]
         queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
         for query in queries:
@@ -242,8 +241,8 @@ def test_systemd_is_told(lab):
         until("READY=1")
         assert lab.a.show("service", "l2vpn")["mode"] == "server"
         until("WATCHDOG=1")
-        lab.wait_up()
         until("STATUS=1 of 1 sites are up")
+        lab.wait_up()
         lab.a.namespace.run(lab.binary, "reload", "--socket", lab.a.socket)
         reloading, _ = until("RELOADING=1")
         told = int(re.search(r"MONOTONIC_USEC=(\d+)", reloading)[1])
@@ -265,7 +264,7 @@ def stopped_worker(lab, receiver):
     tasks = pathlib.Path(f"/proc/{lab.a.process.pid}/task")
     worker = next(int(task.name) for task in tasks.iterdir() if (task / "comm").read_text() == "worker-0\n")
     with held_thread(worker):
-        time.sleep(1.2)  # what was seen a moment ago still counts for half of the interval
+        time.sleep(2)  # what was seen a moment ago still counts for half of the interval
         receiver.setblocking(False)
         while True:
             try:

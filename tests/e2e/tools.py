@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import math
 import pathlib
 import re
 import statistics
 import struct
 import subprocess
+import tempfile
 import time
 
 ETH_VLAN, ETH_IPV4, ETH_IPV6 = 0x8100, 0x0800, 0x86DD
@@ -15,15 +17,17 @@ ETH_VLAN, ETH_IPV4, ETH_IPV6 = 0x8100, 0x0800, 0x86DD
 def ping_times(host, address, count=5, interval=0.2, size=None, marker=None, dont_fragment=False):
     """Round-trip times in ms of the pings that were answered.
 
-    `marker` fills the payload (at most 16 octets); the first 16 octets hold ping's own time stamp. Once one ping was answered,
-    ping waits for the last no longer than `interval`: a short one asks for a machine that has nothing else to do.
+    `marker` fills the payload (at most 16 octets); the first 16 octets hold ping's own time stamp.
     """
-    words = ["ping", "-n", "-c", count, "-i", interval, "-W", 1]
+    words = ["ping", "-n", "-c", count, "-i", interval]
+    # With a deadline, ping waits for the last answer as for the others. What it sends meanwhile does not count.
+    words += ["-W", 1] if count == 1 else ["-w", math.ceil(count * interval) + 2]
     words += ["-s", size] if size is not None else []
     words += ["-p", marker.hex()] if marker else []
     words += ["-M", "do"] if dont_fragment else []
     output = host.run(*words, address, check=False)
-    return [float(time) for time in re.findall(r"time=([\d.]+) ms", output)]
+    found = re.findall(r"icmp_seq=(\d+) .*time=([\d.]+) ms", output)
+    return [float(ms) for number, ms in found if int(number) <= count]
 
 
 def median(values):
@@ -55,7 +59,7 @@ def iperf(server, client, address, *options, seconds=4):
     return report["end"]
 
 
-def wait_for_listener(namespace, port, timeout=3.0):
+def wait_for_listener(namespace, port, timeout=30.0):
     deadline = time.monotonic() + timeout
     while f":{port}" not in namespace.run("ss", "-Hltn", f"sport = :{port}"):
         if time.monotonic() > deadline:
@@ -118,6 +122,10 @@ class Capture:
         self.process.communicate()
         self.frames = list(read_pcap(self.path))
 
+    def wait(self, text, count, timeout=10.0):
+        """Waits, while it runs, until so many frames with `text` are there."""
+        wait_until(lambda: sum(text in frame for frame in read_pcap(self.path)) >= count, f"{count} frames", timeout)
+
     def having(self, text):
         """The frames in which `text` occurs."""
         return [frame for frame in self.frames if text in frame]
@@ -168,16 +176,34 @@ def inject(namespace, interface, frames):
 
 
 @contextlib.contextmanager
+def started_ping(host, *words):
+    """A ping while the block runs; yields a function that ends it and returns what it said. That goes to a file: nobody reads a pipe
+    meanwhile, and ping stands still when it is full."""
+    with tempfile.TemporaryFile("w+") as said:
+        process = host.popen("ping", "-n", *words, stdout=said)
+
+        def end():
+            process.send_signal(2)  # SIGINT: ping prints its summary
+            process.wait()
+            said.seek(0)
+            return said.read()
+
+        try:
+            yield end
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
 def pinging(host, address, interval=0.02):
     """Pings while the block runs; yields a dict that then holds `sent` and `received`, without what was in flight at the
     end, which on a busy machine may be what was sent in the last 0.3 s."""
     result = {}
-    process = host.popen("ping", "-n", "-i", interval, address, stdout=subprocess.PIPE, text=True)
-    try:
+    with started_ping(host, "-i", interval, address) as ended:
         yield result
-    finally:
-        process.send_signal(2)  # SIGINT: ping prints its summary
-        output = process.communicate()[0]
+        output = ended()
         summary = re.search(r"(\d+) packets transmitted, (\d+) received", output)
         sent, received = map(int, summary.groups()) if summary else (0, 0)
         last = max((int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", output)), default=0)
@@ -189,21 +215,18 @@ def pinging(host, address, interval=0.02):
 def timing(host, address, interval=0.05, size=56):
     """Pings while the block runs; yields a dict that then holds `gap`: the longest time without an answer, in seconds."""
     result = {}
-    process = host.popen("ping", "-n", "-D", "-i", interval, "-s", size, address, stdout=subprocess.PIPE, text=True)
-    began = time.time()
-    try:
+    with started_ping(host, "-D", "-i", interval, "-s", size, address) as stop:
+        began = time.time()
         yield result
-    finally:
         ended = time.time()
-        process.send_signal(2)
-        output = process.communicate()[0]
+        output = stop()
         answers = [float(at) for at in re.findall(r"^\[([\d.]+)\] \d+ bytes from", output, re.MULTILINE)]
         times = [began, *answers, ended]
         result["gap"] = max(after - before for before, after in zip(times, times[1:]))
         result["received"] = len(answers)
 
 
-def wait_until(holds, what, timeout=10.0):
+def wait_until(holds, what, timeout=30.0):
     """Waits until `holds()` is true; an error of it counts as not yet."""
     deadline = time.monotonic() + timeout
     while True:
