@@ -1,13 +1,12 @@
 """What is compared: each function starts one tunnel in a topology. `AVAILABLE` says which programs it needs."""
 
 import os
-import pathlib
 import shutil
 import time
 
-from topology import WAN_A, WAN_B, sh
+from topology import WAN_A, WAN_B, sh  # which finds the lab of the tests
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from lab import CLIENT, PASSWORD, SERVER, causeway_binary
 
 CAUSEWAY = """\
 mode = "{mode}"
@@ -31,42 +30,16 @@ port = "trunk"
 untagged = true
 """
 
-SERVER = """\
-[server]
-listen = "{address}:443"
-data_port = 443
-certificate = "server.crt"
-key = "server.key"
-[[server.site]]
-user = "branch"
-verifier = "{verifier}"
-segments = ["one"]
-"""
-
-CLIENT = """\
-[client]
-server = "{address}"
-port = 443
-user = "branch"
-password = "secret-password"
-fingerprint = "{fingerprint}"
-"""
-
-
-def binary():
-    target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
-    return pathlib.Path(os.environ.get("CAUSEWAY_BIN", pathlib.Path(target) / "release" / "causeway")).resolve()
-
 
 def causeway(topology, device="kernel", idle="adaptive"):
-    program, place = binary(), topology.directory
+    program, place = causeway_binary(), topology.directory
     sh(program, "cert", "self-sign", "--cn", "vpn.bench", "--days", 30, "--out", place / "server")
     fingerprint = sh(program, "cert", "fingerprint", place / "server.crt").strip()
-    verifier = sh(program, "passwd", input="secret-password\n").strip()
+    verifier = sh(program, "passwd", input=PASSWORD + "\n").strip()
     cores = sorted(os.sched_getaffinity(0))
     for space, mode, core, tail in (
-            ("sa", "server", cores[0], SERVER.format(address=WAN_A, verifier=verifier)),
-            ("sb", "client", cores[-1], CLIENT.format(address=WAN_A, fingerprint=fingerprint))):
+            ("sa", "server", cores[0], SERVER.format(listen=f"{WAN_A}:443", verifier=verifier, segments='["one"]')),
+            ("sb", "client", cores[-1], CLIENT.format(server=WAN_A, user="branch", password=PASSWORD, fingerprint=fingerprint))):
         config = place / f"{space}.toml"
         config.write_text(CAUSEWAY.format(mode=mode, core=core, idle=idle, device=device, socket=place / f"{space}.sock") + tail)
         topology.daemon(space, program, "run", "-c", config)

@@ -74,7 +74,7 @@ port = "trunk0"
 vlan = 11
 """
 
-SERVER_CONFIG = 'mode = "server"\n\n' + SYSTEM + SITE_A + """
+SERVER = """
 [server]
 listen = "{listen}"
 data_port = 443
@@ -84,7 +84,7 @@ key = "server.key"
 [[server.site]]
 user = "branch"
 verifier = "{verifier}"
-segments = ["servers", "voice"]
+segments = {segments}
 """
 
 CLIENT = """
@@ -95,6 +95,8 @@ user = "{user}"
 password = "{password}"
 fingerprint = "{fingerprint}"
 """
+
+SERVER_CONFIG = 'mode = "server"\n\n' + SYSTEM + SITE_A + SERVER
 
 # A client for whom segment "servers" is VLAN 10 on a trunk.
 VLAN_CLIENT_CONFIG = 'mode = "client"\n\n' + SYSTEM + ONE_SEGMENT + CLIENT
@@ -383,7 +385,8 @@ class Lab(Topology):
         verifier = sh(self.binary, "passwd", input=PASSWORD + "\n").strip()
         cores = sorted(os.sched_getaffinity(0))
         self.a.config.write_text(SERVER_CONFIG.format(
-            workers=cores[:self.workers], socket=self.a.socket, listen=LISTEN[wan], verifier=verifier))
+            workers=cores[:self.workers], socket=self.a.socket, listen=LISTEN[wan], verifier=verifier,
+            segments='["servers", "voice"]'))
         self.b.config.write_text(CLIENT_CONFIG.format(
             workers=cores[-self.workers:], socket=self.b.socket, underlay_mtu=UNDERLAY_MTU, vni=VNI,
             server=SERVER_ADDRESS[wan], user="branch", password=password, fingerprint=fingerprint))
