@@ -54,7 +54,7 @@ mod tests {
         let counters = Counters::new(vec![Arc::clone(&core)]);
         let (mut life, session) = (Life::default(), SessionIndex(1));
         assert_eq!(life.look(&counters, session), Signs::default());
-        core.paths[PATHS + 2].rx_records.add(1);
+        core.path(1, 2).expect("a path").rx_records.add(1);
         core.sessions[1].tx_frames.add(5);
         let signs = life.look(&counters, session);
         assert_eq!(signs, Signs { heard: [false, false, true, false, false], sent: true });

@@ -8,6 +8,8 @@ mod samples;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam::utils::CachePadded;
+
 pub use reasons::{DropReason, Group};
 pub use samples::{Origin, SAMPLE_OCTETS, SAMPLES_KEPT, Sample, Samples};
 
@@ -120,7 +122,8 @@ counters! {
 }
 
 counters! {
-    /// What passed through a session.
+    /// What passed through a session. What is sent changes one cache line, and what is received another.
+    #[repr(C, align(64))]
     SessionCounters => SessionTotals {
         /// Records sent.
         tx_records,
@@ -136,6 +139,8 @@ counters! {
         tx_unknown_unicast,
         /// Frames of a segment that were to be sent and were not.
         tx_dropped,
+        /// Frames received that were above a limit of storm control. Here for the sake of the lines: it seldom changes.
+        rx_storm_limited,
         /// Authentic records received.
         rx_records,
         /// Octets of those records.
@@ -152,8 +157,6 @@ counters! {
         rx_unknown_unicast,
         /// Frames that went no further.
         rx_dropped,
-        /// Those among them that were above a limit of storm control.
-        rx_storm_limited,
         /// Records of padding received: of a test of the path.
         rx_padding_records,
         /// Octets of those records.
@@ -199,15 +202,17 @@ counters! {
     }
 }
 
-/// What entered a segment, and what was dropped of it.
+/// What entered a segment, and what was dropped of it. What a frame changes on its way into the tunnel is on one cache line, and what it
+/// changes on its way out is on another: with thousands of segments each costs a miss.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct SegmentCounters {
     /// From its local attachments.
     pub from_lan: SideCounters,
-    /// From sessions.
-    pub from_tunnel: SideCounters,
     /// Into sessions.
     pub to_tunnel: SentCounters,
+    /// From sessions.
+    pub from_tunnel: CachePadded<SideCounters>,
     /// Checksums of frames from local attachments.
     pub checksums: ChecksumCounters,
     /// TCP handshakes.
@@ -263,8 +268,8 @@ pub struct CoreCounters {
     pub segments: Box<[SegmentCounters]>,
     /// By session.
     pub sessions: Box<[SessionCounters]>,
-    /// By session and path: [`PATHS`] for each session.
-    pub paths: Box<[PathCounters]>,
+    /// The first path of each session, then the second of each: most sessions have one.
+    paths: Box<[PathCounters]>,
 }
 
 impl CoreCounters {
@@ -279,6 +284,13 @@ impl CoreCounters {
             sessions: some(sessions),
             paths: some(sessions * PATHS),
         }
+    }
+
+    /// Those of a path of a session.
+    #[inline]
+    pub fn path(&self, session: usize, path: usize) -> Option<&PathCounters> {
+        let sessions = self.sessions.len();
+        self.paths.get(path * sessions + session).filter(|_| session < sessions)
     }
 }
 
@@ -425,8 +437,7 @@ impl Counters {
     /// What passed through path number `path` of session number `session`.
     pub fn path(&self, session: usize, path: usize) -> PathTotals {
         let mut totals = PathTotals::default();
-        let of_path =
-            |core: &Arc<CoreCounters>| core.paths.get(session * PATHS + path).map(|path| totals.add(path));
+        let of_path = |core: &Arc<CoreCounters>| core.path(session, path).map(|path| totals.add(path));
         self.all().filter_map(of_path).for_each(drop);
         totals
     }

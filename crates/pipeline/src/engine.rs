@@ -95,7 +95,7 @@ impl View<'_> {
 
     /// The counters of a session's path.
     pub(crate) fn path_counters(&self, session: SessionIndex, path: usize) -> Option<&PathCounters> {
-        self.counters.paths.get(usize::from(session.0) * counters::PATHS + path)
+        self.counters.path(usize::from(session.0), path)
     }
 
     /// Counts a dropped packet for its segment as well.

@@ -24,7 +24,9 @@ pub(crate) const SESSION_TUNNEL: u16 = 0;
 
 /// The send lanes of one worker, by session and path, with their open records.
 pub(crate) struct TxLanes<B> {
+    /// The first path of each session, then the second of each: most sessions have one, and those lie close together.
     lanes: Vec<Option<Tx<B>>>,
+    sessions: usize,
     /// Lanes that may have an open record, each once: it never grows beyond its capacity.
     open: Vec<At>,
 }
@@ -34,12 +36,6 @@ pub(crate) struct TxLanes<B> {
 pub(crate) struct At {
     session: SessionIndex,
     path: usize,
-}
-
-impl At {
-    fn slot(self) -> usize {
-        usize::from(self.session.0) * ALL_PATHS + self.path
-    }
 }
 
 struct Tx<B> {
@@ -60,16 +56,25 @@ struct OpenRecord<B> {
 /// Frames that have ended in a record, to be counted with it.
 #[derive(Default)]
 struct Packed {
-    frames: u64,
-    octets: u64,
+    frames: u32,
+    octets: u32,
     /// Flooded frames by kind.
-    flooded: [u64; 3],
+    flooded: [u32; 3],
 }
 
 impl<B> TxLanes<B> {
     pub(crate) fn new(max_sessions: usize) -> Self {
         let lanes = max_sessions * ALL_PATHS;
-        Self { lanes: (0..lanes).map(|_| None).collect(), open: Vec::with_capacity(lanes) }
+        Self {
+            lanes: (0..lanes).map(|_| None).collect(),
+            sessions: max_sessions,
+            open: Vec::with_capacity(lanes),
+        }
+    }
+
+    #[inline]
+    fn slot(&mut self, at: At) -> Option<&mut Option<Tx<B>>> {
+        slot(&mut self.lanes, self.sessions, at)
     }
 
     /// Puts `lane` in the place of the path's lane and returns the old one, or `lane` itself when
@@ -80,7 +85,7 @@ impl<B> TxLanes<B> {
         path: usize,
         lane: Box<TxLane>,
     ) -> Option<Box<TxLane>> {
-        match self.lanes.get_mut(At { session, path }.slot()).filter(|_| path < ALL_PATHS) {
+        match self.slot(At { session, path }) {
             Some(slot) => slot
                 .replace(Tx { lane, open: None, listed: false, mark: Mark::default() })
                 .map(|old| old.lane),
@@ -90,13 +95,24 @@ impl<B> TxLanes<B> {
 
     /// Takes all lanes of a session out.
     pub(crate) fn remove(&mut self, session: SessionIndex) -> ArrayVec<Box<TxLane>, ALL_PATHS> {
-        let slots = (0..ALL_PATHS).map(|path| At { session, path }.slot());
-        slots.filter_map(|slot| self.lanes.get_mut(slot)?.take()).map(|old| old.lane).collect()
+        let paths = (0..ALL_PATHS).map(|path| At { session, path });
+        paths.filter_map(|at| self.slot(at)?.take()).map(|old| old.lane).collect()
     }
 
     fn get(&mut self, at: At) -> Option<&mut Tx<B>> {
-        self.lanes.get_mut(at.slot())?.as_mut()
+        self.slot(at)?.as_mut()
     }
+}
+
+/// The place of a path's lane among those of so many sessions.
+#[inline]
+fn slot<B>(
+    lanes: &mut [Option<Tx<B>>],
+    sessions: usize,
+    At { session, path }: At,
+) -> Option<&mut Option<Tx<B>>> {
+    let session = usize::from(session.0);
+    lanes.get_mut(path * sessions + session).filter(|_| session < sessions)
 }
 
 impl<P: BufPool> Engine<P> {
@@ -128,7 +144,7 @@ impl<P: BufPool> Engine<P> {
         match self.pack_blocks(view, sink, at, path, segment.tunnel_id.get(), frame) {
             Ok(packed) => {
                 packed.frames += 1;
-                packed.octets += (ADDRESSES + rest.len()) as u64;
+                packed.octets += (ADDRESSES + rest.len()) as u32;
                 if let Some(kind) = flooded {
                     packed.flooded[kind as usize] += 1;
                 }
@@ -240,8 +256,8 @@ impl<P: BufPool> Engine<P> {
     /// The path's open record; if there is none a new one with room for so many octets of blocks.
     #[inline]
     fn open_record(&mut self, at: At, room: usize) -> Result<&mut OpenRecord<P::Buf>, DropReason> {
-        let TxLanes { lanes, open: listed } = &mut self.tx;
-        let tx = lanes.get_mut(at.slot()).and_then(Option::as_mut).ok_or(DropReason::NoTxLane)?;
+        let TxLanes { lanes, sessions, open: listed } = &mut self.tx;
+        let tx = slot(lanes, *sessions, at).and_then(Option::as_mut).ok_or(DropReason::NoTxLane)?;
         if !tx.listed {
             tx.listed = true;
             listed.push(at);
@@ -313,18 +329,20 @@ impl<P: BufPool> Engine<P> {
         }
         if let Some(counters) = view.counters.sessions.get(usize::from(at.session.0)) {
             counters.tx_records.add(1);
-            counters.tx_frames.add(packed.frames);
-            counters.tx_octets.add(packed.octets);
-            let [broadcast, multicast, unknown] = packed.flooded;
-            counters.tx_bum.add(broadcast + multicast + unknown);
-            counters.tx_broadcast.add(broadcast);
-            counters.tx_unknown_unicast.add(unknown);
+            counters.tx_frames.add(packed.frames.into());
+            counters.tx_octets.add(packed.octets.into());
+            if packed.flooded != [0; 3] {
+                let [broadcast, multicast, unknown] = packed.flooded.map(u64::from);
+                counters.tx_bum.add(broadcast + multicast + unknown);
+                counters.tx_broadcast.add(broadcast);
+                counters.tx_unknown_unicast.add(unknown);
+            }
         }
         if let (Some(taps), Some(_)) = (view.taps(), &path.header) {
             taps.outside(view.now.0, at.session, true, buf.data());
         }
         match path.header {
-            Some(_) => sink.send_record(path.port, buf, at.session, packed.frames as u32),
+            Some(_) => sink.send_record(path.port, buf, at.session, packed.frames),
             None => sink.over_tcp(at.session, buf),
         }
     }
@@ -343,9 +361,9 @@ fn not_sent(view: View<'_>, session: SessionIndex, meta: &Meta, rest: &[u8], rea
 /// A record is not sent: each frame that ends in it is lost, or what it has else.
 #[cold]
 fn given_up(view: View<'_>, session: SessionIndex, packed: &Packed, reason: DropReason) {
-    view.counters.drops.add(reason, packed.frames.max(1));
+    view.counters.drops.add(reason, packed.frames.max(1).into());
     if let Some(counters) = view.counters.sessions.get(usize::from(session.0)) {
-        counters.tx_dropped.add(packed.frames);
+        counters.tx_dropped.add(packed.frames.into());
     }
 }
 
