@@ -10,7 +10,7 @@ use netlink_packet_core::{
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -75,6 +75,7 @@ impl Routes {
         let Some(RouteNetlinkMessage::NewRoute(route)) = answer else {
             return Err(io::Error::other("the kernel gave no route"));
         };
+        let interface_given = interface.is_some();
         let (mut interface, mut source, mut via) = (0, None, to);
         for attribute in &route.attributes {
             match attribute {
@@ -84,6 +85,9 @@ impl Routes {
                 _ => {}
             }
         }
+        if interface_given && local.is_none() && via == to {
+            self.is_in_table(to, interface)?;
+        }
         let source = local.or(source).ok_or_else(|| io::Error::other("the route has no source address"))?;
         let (mac, fresh) = self.neighbour(interface, via);
         if !fresh {
@@ -91,6 +95,18 @@ impl Routes {
             let _ = self.use_neighbour(interface, via);
         }
         Ok(NextHop { interface, source, via, mac })
+    }
+
+    /// Whether a table has a route by this interface. Without one, Linux takes every IPv4 address for a neighbour on an interface that is
+    /// asked for, and would look for it with the address of another: who hears that learns nothing of ours.
+    fn is_in_table(&mut self, to: IpAddr, interface: u32) -> io::Result<()> {
+        let mut route = RouteMessage::default();
+        route.header.address_family = family(to);
+        route.header.destination_prefix_length = if to.is_ipv4() { 32 } else { 128 };
+        route.header.flags = RouteFlags::FibMatch;
+        route.attributes.push(RouteAttribute::Destination(to.into()));
+        route.attributes.push(RouteAttribute::Oif(interface));
+        self.ask(RouteNetlinkMessage::GetRoute(route), NLM_F_REQUEST).map(drop)
     }
 
     /// The MAC address that the kernel has for a neighbour, and whether it is sure of it.
@@ -192,5 +208,9 @@ mod tests {
         let hop = routes.resolve(address("127.0.0.1"), Some(1), Some(address("127.0.0.7"))).expect("a route");
         assert_eq!((hop.interface, hop.source), (1, address("127.0.0.7")));
         assert!(routes.resolve(address("127.0.0.1"), Some(u32::MAX), None).is_err(), "no such interface");
+        assert!(
+            routes.resolve(address("203.0.113.1"), Some(1), None).is_err(),
+            "no table has it by this interface"
+        );
     }
 }
