@@ -8,7 +8,7 @@ from scapy.all import ARP, Ether
 
 from lab import UNDERLAY_MTU, VNI, Lab
 from netns import veth
-from tools import Capture, inject, iperf, ping_times
+from tools import Capture, inject, iperf, ping_times, seconds_until_ping, wait_until
 
 UNDERLAY = {"ipv4": ("10.20.0.{}", 24), "ipv6": ("fd20::{}", 64)}
 GROUP = {"ipv4": "239.1.1.1", "ipv6": "ff05::114"}
@@ -109,3 +109,22 @@ def test_a_stream_passes(vxlan):
     assert reaches(vxlan["host2"], "10.10.0.1")
     end = iperf(vxlan["host2"], vxlan["a10"], "10.10.0.20", seconds=1)
     assert end["sum_received"]["bytes"] > 5_000_000
+
+
+def test_the_underlays_interface_is_removed_and_made_anew(vxlan):
+    """The port opens the new one, and is in the group again when that has an address."""
+    before = vxlan["b"].mac("lan0")
+    vxlan["b"].ip("link", "del", "dev", "lan0")
+    wait_until(lambda: "its interface is gone" in vxlan.b.log(), "it is told")
+    veth(vxlan["b"], "lan0", vxlan["underlay"], "b", UNDERLAY_MTU)
+    vxlan["underlay"].ip("link", "set", "dev", "b", "master", "br0")
+    time.sleep(1.5)  # without an address for a while, and perhaps open by now; neighbours know the old MAC address only
+    vxlan["b"].ip("link", "set", "dev", "lan0", "address", before)
+    wait_until(lambda: vxlan.b.show("ports")["ports"][0]["mac"] == before, "the port has the interface's address")
+    vxlan["b"].address("lan0", f"{vxlan.address_of(1)}/{UNDERLAY[vxlan.family][1]}")
+    if vxlan.multicast:
+        groups = lambda: vxlan["b"].run("ip", "maddr", "show", "dev", "lan0")  # noqa: E731
+        wait_until(lambda: GROUP[vxlan.family] in groups(), "it is in the group")
+    for number in VTEPS:
+        vxlan[f"host{number}"].ip("neigh", "flush", "all")
+        assert seconds_until_ping(vxlan[f"host{number}"], "10.10.0.1") < 30

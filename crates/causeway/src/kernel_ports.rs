@@ -85,7 +85,7 @@ impl HostPorts for KernelPorts {
         let mut done = Vec::new();
         for (at, port) in self.configured.borrow_mut().iter_mut().enumerate() {
             let OpenPort::Kernel(port) = port else { continue };
-            if port.is_gone() {
+            if port.is_gone() || port.has_another_address() {
                 let index = PortIndex(at as u8);
                 let opened = port.reopen().and_then(|(mac, queues)| {
                     self.hand_out(index, queues, Pace::Always)?;

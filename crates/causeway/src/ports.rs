@@ -152,6 +152,11 @@ impl OpenKernelPort {
         self.port.is_gone()
     }
 
+    /// As [`KernelPort::has_another_address`].
+    pub(crate) fn has_another_address(&self) -> bool {
+        self.port.has_another_address()
+    }
+
     pub(crate) fn state(&self) -> PortState {
         let (up, mbps) = self.port.link();
         self.count();

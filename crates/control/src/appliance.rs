@@ -40,7 +40,7 @@ use crate::nexthop::Routes;
 use crate::operator::{Log, Operator};
 use crate::places::NoPlace;
 use crate::random::OsRandom;
-use crate::reopen::Silent;
+use crate::reopen::Reopening;
 use crate::requests::socket::RequestSocket;
 use crate::sessions::{BadVerifier, Sessions};
 use crate::show::{Lines, Shown};
@@ -140,7 +140,8 @@ pub struct Appliance {
     pub(crate) guard: Guard,
     pub(crate) insight: Insight,
     data_port: HeldPort,
-    _vtep_ports: Vec<HeldPort>,
+    /// Of each port with a VTEP, in the order of the configuration.
+    pub(crate) vtep_ports: Vec<HeldPort>,
     pub(crate) remotes: Vec<Remote>,
     pub(crate) hops: Hops,
     life_due: Now,
@@ -155,7 +156,7 @@ pub struct Appliance {
     /// Commands that a worker's queue had no room for.
     backlog: Backlog,
     pub(crate) dirty: bool,
-    pub(crate) silent: Silent,
+    pub(crate) reopening: Reopening,
     /// Sessions that have ended, and whose addresses are still in the FDB.
     gone: HashSet<SessionIndex>,
     pub(crate) configure: Configure,
@@ -237,7 +238,7 @@ impl Appliance {
             guard,
             insight,
             data_port,
-            _vtep_ports: vtep_ports,
+            vtep_ports,
             remotes: Vec::new(),
             hops,
             life_due: now,
@@ -249,7 +250,7 @@ impl Appliance {
             graveyard: Vec::new(),
             backlog,
             dirty: true,
-            silent: Silent::default(),
+            reopening: Reopening::default(),
             gone: HashSet::new(),
             configure,
             operator,

@@ -28,8 +28,8 @@ pub trait HostPorts {
     /// Whether the interface of such a port was removed since.
     fn is_gone(&self, index: PortIndex) -> bool;
 
-    /// Opens those ports of the configuration once more whose Linux interface was removed since, and perhaps made anew. Tells
-    /// each, and its MAC address or why it stays silent.
+    /// Opens those ports of the configuration once more whose Linux interface was removed since, and perhaps made anew, or has got
+    /// another MAC address. Tells each, and its MAC address or why it stays silent.
     fn reopen(&mut self) -> Vec<(PortIndex, Result<MacAddr, String>)>;
 }
 

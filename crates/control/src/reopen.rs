@@ -1,25 +1,30 @@
-//! Ports whose Linux interface is removed and made anew (a bond, a VLAN, a NIC that is plugged out) work again on the new one.
+//! Ports whose Linux interface is removed and made anew (a bond, a VLAN, a NIC that is plugged out), or gets another MAC address, work
+//! again on what there is then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline::tables::PortIndex;
 
 use crate::appliance::Appliance;
 
-/// Why ports are silent.
+/// What is not as it was yet.
 #[derive(Debug, Default)]
-pub(crate) struct Silent(BTreeMap<u8, String>);
+pub(crate) struct Reopening {
+    /// Why ports are silent.
+    silent: BTreeMap<u8, String>,
+    /// Ports whose VTEP is not in its multicast group any more.
+    outside: BTreeSet<usize>,
+}
 
-impl Silent {
-    /// Notes what became of a port. Whether that is news.
-    fn note(&mut self, port: PortIndex, trouble: Option<&str>) -> bool {
-        match trouble {
-            Some(trouble) => self.0.insert(port.0, trouble.into()).as_deref() != Some(trouble),
-            None => {
-                self.0.remove(&port.0);
-                true
-            }
-        }
+impl Reopening {
+    /// Notes that a port stays silent. Whether that is news.
+    fn fails(&mut self, port: PortIndex, why: &str) -> bool {
+        self.silent.insert(port.0, why.into()).as_deref() != Some(why)
+    }
+
+    fn works(&mut self, port: PortIndex) {
+        self.silent.remove(&port.0);
+        self.outside.insert(port.index());
     }
 }
 
@@ -30,23 +35,40 @@ impl Appliance {
             let info = &mut self.parts.ports[port.index()];
             match opened {
                 Ok(mac) => {
-                    tracing::warn!(port = info.name, %mac, "its interface was made anew: the port uses the new one");
+                    tracing::warn!(port = info.name, %mac, "its interface was made anew, or has another MAC address: opened again");
                     info.mac = mac;
-                    self.silent.note(port, None);
+                    self.reopening.works(port);
                     self.dirty = true;
                     self.hops.hurry();
                 }
-                Err(error) if self.silent.note(port, Some(&error)) => {
+                Err(error) if self.reopening.fails(port, &error) => {
                     tracing::error!(port = info.name, %error, "its interface is gone: the port is silent");
                 }
                 Err(_) => {}
             }
         }
+        self.join_groups();
         if self.gateways.any_gone() {
             tracing::warn!("the interface of a gateway was removed by somebody else: it is made anew");
-            self.gateways.arrange(&self.layout);
-            self.dirty = true;
+            self.adopt();
         }
+    }
+
+    /// Joins the groups of VTEPs whose port was opened anew. An interface gets its address a moment after it is made.
+    fn join_groups(&mut self) {
+        if self.reopening.outside.is_empty() {
+            return;
+        }
+        let ports = &self.layout.config().ports;
+        let vteps = ports.iter().enumerate().filter_map(|(at, port)| Some((at, port.vtep.as_ref()?)));
+        let mut still_outside = BTreeSet::new();
+        for ((at, vtep), held) in vteps.zip(&self.vtep_ports) {
+            let Some(group) = vtep.group.filter(|_| self.reopening.outside.contains(&at)) else { continue };
+            if held.join(group, vtep.local).is_err() {
+                still_outside.insert(at);
+            }
+        }
+        self.reopening.outside = still_outside;
     }
 }
 
@@ -56,10 +78,11 @@ mod tests {
 
     #[test]
     fn a_port_that_stays_silent_is_told_once() {
-        let (mut silent, port) = (Silent::default(), PortIndex(1));
-        assert!(silent.note(port, Some("there is no interface eth1")));
-        assert!(!silent.note(port, Some("there is no interface eth1")));
-        assert!(silent.note(port, Some("interface eth1 has MTU 1400")), "another reason");
-        assert!(silent.note(port, None) && silent.note(port, Some("there is no interface eth1")), "again");
+        let (mut reopening, port) = (Reopening::default(), PortIndex(1));
+        assert!(reopening.fails(port, "there is no interface eth1"));
+        assert!(!reopening.fails(port, "there is no interface eth1"));
+        assert!(reopening.fails(port, "interface eth1 has MTU 1400"), "another reason");
+        reopening.works(port);
+        assert!(reopening.fails(port, "interface eth1 has MTU 1400"), "again");
     }
 }

@@ -168,6 +168,11 @@ impl KernelPort {
         nix::net::if_::if_nametoindex(self.interface.as_str()) != Ok(self.index)
     }
 
+    /// Whether the interface has got another MAC address since the port was opened: frames to that are taken for others'.
+    pub fn has_another_address(&self) -> bool {
+        read_attribute(&self.interface, "address").is_ok_and(|text| text.parse() != Ok(self.mac))
+    }
+
     /// Whether its line is up, and its speed in Mbit/s; 0 when that is not known.
     pub fn link(&self) -> (bool, u32) {
         let up = !self.is_gone() && read_attribute(&self.interface, "carrier").is_ok_and(|text| text == "1");
