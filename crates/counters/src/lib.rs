@@ -8,8 +8,6 @@ mod samples;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam::utils::CachePadded;
-
 pub use reasons::{DropReason, Group};
 pub use samples::{Origin, SAMPLE_OCTETS, SAMPLES_KEPT, Sample, Samples};
 
@@ -202,17 +200,15 @@ counters! {
     }
 }
 
-/// What entered a segment, and what was dropped of it. What a frame changes on its way into the tunnel is on one cache line, and what it
-/// changes on its way out is on another: with thousands of segments each costs a miss.
+/// What entered a segment, and what was dropped of it.
 #[derive(Debug, Default)]
-#[repr(C)]
 pub struct SegmentCounters {
     /// From its local attachments.
     pub from_lan: SideCounters,
+    /// From sessions.
+    pub from_tunnel: SideCounters,
     /// Into sessions.
     pub to_tunnel: SentCounters,
-    /// From sessions.
-    pub from_tunnel: CachePadded<SideCounters>,
     /// Checksums of frames from local attachments.
     pub checksums: ChecksumCounters,
     /// TCP handshakes.

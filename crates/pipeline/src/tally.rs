@@ -1,7 +1,6 @@
 //! Counts runs of frames and adds them to the counters once a run: frames of one burst mostly enter one segment from one side.
 
 use bridge::SegmentIndex;
-use counters::SideCounters;
 
 use crate::View;
 use crate::frame::Meta;
@@ -54,7 +53,7 @@ impl Tally {
         let Self { of, frames, octets, bum, broadcast, sent_frames, sent_octets } = std::mem::take(self);
         let Some((segment, from_tunnel)) = of else { return };
         let Some(counters) = view.counters.segments.get(usize::from(segment.0)) else { return };
-        let side: &SideCounters = if from_tunnel { &counters.from_tunnel } else { &counters.from_lan };
+        let side = if from_tunnel { &counters.from_tunnel } else { &counters.from_lan };
         side.frames.add(frames);
         side.octets.add(octets);
         if bum > 0 {
